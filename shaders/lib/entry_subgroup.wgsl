@@ -1,0 +1,9 @@
+@compute @workgroup_size(WIDTH)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(subgroup_invocation_id) subgroup_local: u32,
+    @builtin(subgroup_size) subgroup_size: u32,
+) {
+    run(group.y * params.grid_width + group.x, Lane(local, subgroup_local), subgroup_size);
+}

@@ -1,0 +1,64 @@
+// exp(d) = 2^n (1 + p) without the built-in exp, after Dukhan & Ablavatski, arXiv 2001.04438.
+//
+// n = round(d / ln 2), t = d - n ln 2, p = e^t - 1 with |t| <= 0.3466. ln 2 is split in three, so that
+// n A and n B are exact for |n| < 2^12 and no fused multiply-add is needed; (d - n A) - n B is then
+// exact too (docs/accuracy.md). The error of 1 + p is at most 0.68 of 2^-24, rounding of 1 + p not
+// counted: it is never done.
+
+const LOG2E = 0x1.715476p+0;
+const LN2 = 0x1.62e43p-1;
+const LN2_A = 0x1.62p-1;
+const LN2_B = 0x1.c84p-10;
+const LN2_C = 0x1.fdf474p-22;
+
+// e^t = 1 + t + t^2 (H0 + t (H1 + ...)); relative error 3.2e-9 on |t| <= 0.3468 (docs/accuracy.md).
+const H0 = 0x1.fffffcp-2;
+const H1 = 0x1.55548cp-3;
+const H2 = 0x1.555858p-5;
+const H3 = 0x1.123dep-7;
+const H4 = 0x1.6ac6b2p-10;
+
+// 1.5 * 2^23: adding it rounds to an integer, which is then found in the low bits.
+const ROUNDER = 12582912.0;
+
+struct Exp {
+    p: vec4<f32>,
+    shift: vec4<u32>,   // n << 23: added to the bits of a float, it multiplies by 2^n
+}
+
+// `correction` is added to the reduced argument: exp(d + correction) for |correction| below 2^-20.
+fn exp4(d: vec4<f32>, correction: f32) -> Exp {
+    // The exclusive or with a zero that no compiler sees keeps (d k + r) - r from being "simplified" to d k.
+    let bits = bitcast<vec4<u32>>(d * LOG2E + ROUNDER) ^ vec4(params.zero);
+    let n = bitcast<vec4<f32>>(bits) - ROUNDER;
+    let t = ((d - n * LN2_A) - n * LN2_B) - (n * LN2_C - correction);
+    let h = H0 + t * (H1 + t * (H2 + t * (H3 + t * H4)));
+    return Exp(t + (t * t) * h, bits << vec4(23u));
+}
+
+// 2^n for n <= 127; anything under 2^-126 is 0.
+fn power_of_two(n: i32) -> f32 {
+    return select(bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u), 0.0, n < -126);
+}
+
+// a + b = sum + error, exactly (Knuth). A compiler that reassociates makes the error 0: less accurate, not wrong.
+struct Two {
+    sum: f32,
+    error: f32,
+}
+
+fn two_sum(a: f32, b: f32) -> Two {
+    let sum = a + b;
+    let other = sum - a;
+    return Two(sum, (a - (sum - other)) + (b - other));
+}
+
+// a * b = sum + error, exactly, without fused multiply-add (Dekker).
+fn two_product(a: f32, b: f32) -> Two {
+    let a_high = bitcast<f32>(bitcast<u32>(a) & 0xfffff000u);
+    let b_high = bitcast<f32>(bitcast<u32>(b) & 0xfffff000u);
+    let a_low = a - a_high;
+    let b_low = b - b_high;
+    let product = a * b;
+    return Two(product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low);
+}

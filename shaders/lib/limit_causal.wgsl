@@ -1,0 +1,8 @@
+fn limit_of(row: u32, position: i32) -> u32 {
+    return min(params.cols, u32(max(position + 1, 0)));
+}
+
+fn limited(row: Row, quad: u32, x: vec4<f32>) -> vec4<f32> {
+    let column = vec4(quad * 4u) + vec4(0u, 1u, 2u, 3u);
+    return select(excluded4(), x, column < vec4(row.limit));
+}

@@ -1,0 +1,7 @@
+fn mask_of(row: u32) -> u32 {
+    return 0u;
+}
+
+fn masked(row: Row, quad: u32, x: vec4<f32>) -> vec4<f32> {
+    return x;
+}

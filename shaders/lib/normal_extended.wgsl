@@ -1,0 +1,48 @@
+// What turns a logit of the row into its probability: y = (1 + p) 2^n / sum.
+struct Normal {
+    anchor: f32,
+    floor: f32,         // at this or less above the anchor, y is under 2^-157: it becomes 0
+    correction: f32,    // 1 / sum = reciprocal * (1 + correction)
+    bias: u32,          // bits of reciprocal * 2^(32 - exponent)
+    log_sum: Two,       // ln of the sum over e^anchor
+}
+
+fn normal_of(total: Partial) -> Normal {
+    let reciprocal = 1.0 / total.high;
+    let product = two_product(reciprocal, total.high);
+    let correction = ((1.0 - product.sum) - product.error) - reciprocal * total.low;
+    let bits = bitcast<u32>(reciprocal);
+    let least = total.exponent - 30 - i32(bits >> 23u);
+    return Normal(
+        total.anchor,
+        f32(least + 1) * LN2,
+        correction,
+        bits + (u32(32 - total.exponent) << 23u),
+        relative_log_sum(total),
+    );
+}
+
+// Scaled by 2^32 until the last step, so that only the result itself can be subnormal.
+fn probability(normal: Normal, x: vec4<f32>) -> vec4<f32> {
+    let e = exp4(max(x - normal.anchor, vec4(normal.floor)), normal.correction);
+    let w = bitcast<vec4<f32>>(e.shift + vec4(normal.bias));
+    return (w + w * e.p) * 0x1p-32;
+}
+
+fn log_probability(normal: Normal, x: vec4<f32>) -> vec4<f32> {
+    return ((x - normal.anchor) - normal.log_sum.sum) - normal.log_sum.error;
+}
+
+fn log_sum_exp(normal: Normal) -> f32 {
+    let whole = two_sum(normal.anchor, normal.log_sum.sum);
+    return whole.sum + (whole.error + normal.log_sum.error);
+}
+
+fn relative_log_sum(total: Partial) -> Two {
+    let n = f32(total.exponent);
+    let mantissa = ln(total.high);
+    let powers = two_sum(n * LN2_A, n * LN2_B);
+    let head = two_sum(powers.sum, mantissa.sum);
+    let tail = ((head.error + powers.error) + mantissa.error) + (n * LN2_C + total.low / total.high);
+    return two_sum(head.sum, tail);
+}

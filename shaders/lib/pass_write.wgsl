@@ -1,0 +1,7 @@
+// Pass 2 over the quads [first, end).
+fn write(row: Row, at: Lane, total: Partial, normal: Normal, first: u32, end: u32) {
+    let dst_row = params.dst_offset + row.index * params.dst_stride;
+    for (var q = first + at.local; q < end; q += WIDTH) {
+        store_quad(dst_row, q, output(row, total, normal, logits(row, q), params.first_column + q * 4u));
+    }
+}

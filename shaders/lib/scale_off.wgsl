@@ -1,0 +1,3 @@
+fn scaled(x: vec4<f32>) -> vec4<f32> {
+    return x;
+}

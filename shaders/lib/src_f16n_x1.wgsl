@@ -1,0 +1,17 @@
+alias Src = f16;
+
+fn element(i: u32) -> f32 {
+    return f32(src_at(i));
+}
+
+fn load_quad(base: u32, quad: u32) -> vec4<f32> {
+    // Past the row's end the last element is read again; `limited` throws it away.
+    let end = params.cols - 1u;
+    let column = quad * 4u;
+    return vec4(
+        element(base + min(column, end)),
+        element(base + min(column + 1u, end)),
+        element(base + min(column + 2u, end)),
+        element(base + min(column + 3u, end)),
+    );
+}

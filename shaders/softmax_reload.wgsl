@@ -1,0 +1,50 @@
+// The rival with three passes that writes the exponentials and scales them in place: three reads (one of
+// them of its own output), two writes. Uses the built-in exp through the `sum_online` fragments.
+
+fn run(index: u32, at: Lane, subgroup_size: u32) {
+    if (index >= params.rows) {
+        return;
+    }
+    let row = row_of(index);
+    let quads = quads_in(row.limit);
+    let sink = vec4(select(excluded4().x, sink_of(row), HAS_SINK && at.local == 0u), excluded4().yzw);
+
+    // Pass 1: the maximum (at temperature 0, the arg max).
+    var peak = start();
+    peak.seen = classed(peak.seen, sink);
+    peak.partial = best(peak.partial, sink, SINK_COLUMN);
+    for (var q = at.local; q < quads; q += WIDTH) {
+        let x = logits(row, q);
+        peak.seen = classed(peak.seen, x);
+        peak.partial = best(peak.partial, x, q * 4u);
+    }
+    var total = reduce(at, subgroup_size, with_class(peak.partial, peak.seen), true);
+
+    // Pass 2: the exponentials, kept in the output, and their sum.
+    let dst_row = params.dst_offset + row.index * params.dst_stride;
+    var sum = framed(total.anchor);
+    for (var q = at.local; q < params.quads; q += WIDTH) {
+        let e = exp(logits(row, q) - total.anchor);
+        sum.partial.high += (e.x + e.y) + (e.z + e.w);
+        store_quad(dst_row, q, e);
+    }
+    sum = add_quad(sum, sink);
+    let whole = reduce(at, subgroup_size, sum.partial, false);
+    let degenerate = row.hard || total.exponent == NOTHING || total.exponent >= INFINITE;
+    if (!degenerate) {
+        total = whole;
+    }
+    let normal = normal_of(total);
+    if (at.local == 0u) {
+        put_log_sum_exp(row, total, normal);
+    }
+
+    // Pass 3: each invocation scales what it wrote itself.
+    for (var q = at.local; q < params.quads; q += WIDTH) {
+        var y = reload_quad(dst_row, q) * (1.0 / total.high);
+        if (degenerate) {
+            y = output(row, total, normal, excluded4(), q * 4u);
+        }
+        store_quad(dst_row, q, y);
+    }
+}

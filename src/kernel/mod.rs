@@ -1,0 +1,5 @@
+//! One module a kernel: specification, variants, parameters, bind.
+
+pub mod copy;
+pub(crate) mod place;
+pub mod softmax;

@@ -1,0 +1,201 @@
+//! The pipelines of one device, each built once.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::shader::{Dialect, Fragment, Header, link};
+use crate::{BuildError, Caps, copy, softmax};
+
+/// The kernels of one device. Cheap to clone; clones share what has been built.
+#[derive(Clone, Debug)]
+pub struct Library {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    device: wgpu::Device,
+    caps: Caps,
+    cache: Option<wgpu::PipelineCache>,
+    built: Mutex<HashMap<String, Built>>,
+}
+
+/// A compiled pipeline and the layout its bind groups need.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    pub pipeline: Arc<wgpu::ComputePipeline>,
+    pub layout: Arc<wgpu::BindGroupLayout>,
+}
+
+/// How a binding is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Uniform,
+    Read,
+    ReadWrite,
+}
+
+/// Everything that decides which machine code runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// Unique to the rest of the fields; also the pipeline's label.
+    pub name: String,
+    pub header: Header,
+    pub fragments: Vec<Fragment>,
+    pub overrides: Vec<(&'static str, f64)>,
+    pub bindings: Vec<(u32, Access)>,
+}
+
+impl Program {
+    pub fn text(&self, dialect: Dialect) -> String {
+        link(dialect, &self.header, &self.fragments)
+    }
+}
+
+impl Library {
+    /// The kernels of `device`: nothing is compiled yet.
+    ///
+    /// # Errors
+    /// When the device lacks compute shaders altogether.
+    pub fn new(device: &wgpu::Device) -> Result<Self, BuildError> {
+        Self::with_cache(device, None)
+    }
+
+    /// The same with a pipeline cache of the caller's, so that a later process need not compile again.
+    ///
+    /// # Errors
+    /// As [`Library::new`].
+    pub fn with_cache(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Result<Self, BuildError> {
+        let caps = Caps::of(device);
+        if caps.max_invocations == 0 || caps.max_storage_buffers == 0 {
+            return Err(BuildError::LimitTooLow {
+                variant: "every kernel".into(),
+                limit: "max_compute_invocations_per_workgroup",
+                needed: 1,
+                available: 0,
+            });
+        }
+        Ok(Self { shared: Arc::new(Shared { device: device.clone(), caps, cache, built: Mutex::default() }) })
+    }
+
+    /// What the device offers.
+    #[must_use]
+    pub fn caps(&self) -> &Caps {
+        &self.shared.caps
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &wgpu::Device {
+        &self.shared.device
+    }
+
+    /// Softmax over the last axis: picks a variant unless `spec` names one, and compiles it, once.
+    ///
+    /// # Errors
+    /// When the specification is contradictory or this device cannot run the variant.
+    pub fn softmax(&self, spec: &softmax::Spec) -> Result<softmax::Softmax, BuildError> {
+        softmax::Softmax::new(self, spec)
+    }
+
+    /// The first half of a softmax whose rows the caller has split: one partial sum per row.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn softmax_sum(&self, spec: &softmax::ShardSpec) -> Result<softmax::ShardSum, BuildError> {
+        softmax::ShardSum::new(self, spec)
+    }
+
+    /// The second half: merges the partial sums of all shards and writes one shard's probabilities.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn softmax_scale(&self, spec: &softmax::ShardSpec) -> Result<softmax::ShardScale, BuildError> {
+        softmax::ShardScale::new(self, spec)
+    }
+
+    /// Merges partial sums to one per row, and gives the log-sum-exp.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn softmax_merge(&self) -> Result<softmax::Merge, BuildError> {
+        softmax::Merge::new(self)
+    }
+
+    /// The copy kernel that speeds are compared with.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn copy(&self, variant: copy::Variant) -> Result<copy::Copy, BuildError> {
+        copy::Copy::new(self, variant)
+    }
+
+    /// The pipeline of `program`, compiled if it is asked for the first time.
+    pub(crate) fn built(&self, program: &Program) -> Result<Built, BuildError> {
+        let mut built = self.shared.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = built.get(&program.name) {
+            return Ok(known.clone());
+        }
+        let fresh = self.build(program)?;
+        built.insert(program.name.clone(), fresh.clone());
+        Ok(fresh)
+    }
+
+    fn build(&self, program: &Program) -> Result<Built, BuildError> {
+        let device = &self.shared.device;
+        let label = Some(program.name.as_str());
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label,
+            source: wgpu::ShaderSource::Wgsl(program.text(Dialect::Naga).into()),
+        });
+        let entries: Vec<_> = program.bindings.iter().map(|&(binding, access)| layout_entry(binding, access)).collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: None,
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &program.overrides,
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: self.shared.cache.as_ref(),
+        });
+        if let Some(Some(error)) = ready(scope.pop()) {
+            return Err(BuildError::Device { variant: program.name.clone(), message: error.to_string() });
+        }
+        Ok(Built { pipeline: Arc::new(pipeline), layout: Arc::new(layout) })
+    }
+}
+
+fn layout_entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
+    let ty = match access {
+        Access::Uniform => wgpu::BufferBindingType::Uniform,
+        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}
+
+/// What a future has at once. Outside the browser an error scope's always has; in the browser the error
+/// reaches the device's uncaptured-error handler instead, and nothing here may block.
+fn ready<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
