@@ -6,6 +6,8 @@
 pub mod accuracy;
 mod bound;
 mod caps;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 #[cfg(feature = "host")]
 pub mod host;

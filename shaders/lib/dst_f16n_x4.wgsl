@@ -1,8 +1,10 @@
 alias Dst = vec4<f16>;
 
-// The rounding is ours, the type the device's.
+fn rounded(y: f32) -> f32 {
+    return half_value(half_bits(y));
+}
+
+// Rounded by us, so that the conversion to the device's type is exact.
 fn store_quad(base: u32, quad: u32, y: vec4<f32>) {
-    let low = bitcast<vec2<f16>>(half_bits(y.x) | half_bits(y.y) << 16u);
-    let high = bitcast<vec2<f16>>(half_bits(y.z) | half_bits(y.w) << 16u);
-    dst[base + quad] = vec4(low, high);
+    dst[base + quad] = vec4<f16>(vec4(rounded(y.x), rounded(y.y), rounded(y.z), rounded(y.w)));
 }

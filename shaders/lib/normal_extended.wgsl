@@ -8,7 +8,7 @@ struct Normal {
 }
 
 fn normal_of(total: Partial) -> Normal {
-    let reciprocal = 1.0 / total.high;
+    let reciprocal = opaque(1.0 / total.high);
     let product = two_product(reciprocal, total.high);
     let correction = ((1.0 - product.sum) - product.error) - reciprocal * total.low;
     let bits = bitcast<u32>(reciprocal);
@@ -38,11 +38,8 @@ fn log_sum_exp(normal: Normal) -> f32 {
     return whole.sum + (whole.error + normal.log_sum.error);
 }
 
+// ln((high + low) 2^exponent)
 fn relative_log_sum(total: Partial) -> Two {
-    let n = f32(total.exponent);
-    let mantissa = ln(total.high);
-    let powers = two_sum(n * LN2_A, n * LN2_B);
-    let head = two_sum(powers.sum, mantissa.sum);
-    let tail = ((head.error + powers.error) + mantissa.error) + (n * LN2_C + total.low / total.high);
-    return two_sum(head.sum, tail);
+    let most = ln(total.high, total.exponent);
+    return two_sum(most.sum, most.error + total.low / total.high);
 }

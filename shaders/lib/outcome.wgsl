@@ -23,7 +23,3 @@ fn one_hot(total: Partial, first_column: u32, one: f32, none: f32) -> vec4<f32> 
     let column = vec4(first_column) + vec4(0u, 1u, 2u, 3u);
     return select(vec4(none), vec4(one), column == vec4(u32(-total.exponent)));
 }
-
-fn is_excluded(x: vec4<f32>) -> vec4<bool> {
-    return bitcast<vec4<u32>>(x) == vec4(params.excluded);
-}

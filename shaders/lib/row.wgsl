@@ -29,6 +29,10 @@ fn excluded4() -> vec4<f32> {
     return vec4(bitcast<f32>(params.excluded));
 }
 
+fn is_excluded(x: vec4<f32>) -> vec4<bool> {
+    return bitcast<vec4<u32>>(x) == vec4(params.excluded);
+}
+
 // Four effective logits: what the exponential is taken of, after all options in use.
 fn logits(row: Row, quad: u32) -> vec4<f32> {
     var x = load_quad(row.src, quad);

@@ -87,7 +87,7 @@ fn add_quad(sum: Sum, x: vec4<f32>) -> Sum {
     // The powers of two and their small parts apart, so that 1 + p is never rounded.
     let powers = (w.x + w.y) + (w.z + w.w);
     let parts = (wp.x + wp.y) + (wp.z + wp.w);
-    let quad = powers + parts;
+    let quad = opaque(powers + parts);
     let total = two_sum(s.partial.high, quad);
     s.partial.high = total.sum;
     s.partial.low += total.error + (parts - (quad - powers));

@@ -97,22 +97,22 @@ impl<'a> RowBudget<'a> {
         Budget { want, ulps, absolute: storage(want, self.output) + flushed }
     }
 
-    /// Of log-probability `column`: 5 · 2^-24 for the logarithm of the sum, 2 ULP of the result, and what the options'
+    /// Of log-probability `column`: 4 · 2^-24 for the logarithm of the sum, 2 ULP of the result, and what the options'
     /// rounding adds.
     #[must_use]
     pub fn log_probability(&self, column: usize) -> Budget {
         let want = self.row.log_probabilities[column];
-        let absolute = 5.0 * U + self.options(column) + self.rival(column) + self.rival_log();
+        let absolute = 4.0 * U + self.options(column) + self.rival(column) + self.rival_log();
         let absolute = if want.is_finite() { absolute + storage(want, self.output) } else { 0.0 };
         Budget { want, ulps: 2.0, absolute }
     }
 
-    /// Of the log-sum-exp: 5 · 2^-24 and 1 ULP.
+    /// Of the log-sum-exp: 4 · 2^-24 and 1 ULP.
     #[must_use]
     pub fn lse(&self) -> Budget {
         let want = self.row.lse;
         let rival = if self.rival { self.rival_sum_error + self.rival_log() + 4.0 * U * want.abs() } else { 0.0 };
-        let absolute = if want.is_finite() { 5.0 * U + self.mean_logit_error + rival } else { 0.0 };
+        let absolute = if want.is_finite() { 4.0 * U + self.mean_logit_error + rival } else { 0.0 };
         Budget { want, ulps: 1.0, absolute }
     }
 

@@ -1,0 +1,366 @@
+//! Cases, their names, and which of them a profile has.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::softmax::{Dtype, Schedule, Variant};
+
+/// Logits with a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fill {
+    /// Uniform in [-10, 10): what a network gives.
+    Uniform,
+    /// Uniform in [-1000, 1000): almost everything underflows, the exponent range of the pairs is used.
+    Wide,
+    /// Uniform in (90, 100): exp overflows f32.
+    AboveOverflow,
+    /// Uniform in (-110, -90): exp underflows f32, the row's shares do not.
+    BelowUnderflow,
+    /// All equal: every share is 1 / columns.
+    Equal,
+    /// One logit 50 above the rest: one share near 1, the others tiny.
+    Peaked,
+    /// Spread so that shares cross 2^-126, the edge of the normal numbers.
+    EdgeOfNormal,
+    /// Rising by 30 each column: every column moves the running maximum.
+    Ascending,
+    /// Falling by 30 each column.
+    Descending,
+    /// On both sides of 1024, where the anchor of the extended sum steps.
+    AcrossAnchor,
+    /// On both sides of -1024.
+    AcrossNegativeAnchor,
+    /// Integers around 2^24, where neighbouring floats are 2 apart: x - max must be exact.
+    HugeIntegers,
+    /// Multiples of 1e30, either sign: x times log2(e) is far from any integer that f32 holds.
+    Enormous,
+    /// Subnormal numbers of both signs, and zeros of both signs.
+    Subnormal,
+    /// Every third logit is -inf.
+    SomeExcluded,
+    /// Every second row is only -inf.
+    RowsExcluded,
+    /// Every third logit is -1e30, as masks often are.
+    LargeNegative,
+    /// Every logit of every second row is the lowest float there is; elsewhere one in three.
+    Lowest,
+    /// One NaN in every second row, of either sign.
+    OneNan,
+    /// One +inf in every second row.
+    OneInfinity,
+    /// NaN and +inf and -inf in one row.
+    AllSpecial,
+    /// Few distinct values: the maximum is shared.
+    Ties,
+}
+
+impl Fill {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &'static str); 22] = [
+        (Self::Uniform, "uniform"),
+        (Self::Wide, "wide"),
+        (Self::AboveOverflow, "above-overflow"),
+        (Self::BelowUnderflow, "below-underflow"),
+        (Self::Equal, "equal"),
+        (Self::Peaked, "peaked"),
+        (Self::EdgeOfNormal, "edge-of-normal"),
+        (Self::Ascending, "ascending"),
+        (Self::Descending, "descending"),
+        (Self::AcrossAnchor, "across-anchor"),
+        (Self::AcrossNegativeAnchor, "across-negative-anchor"),
+        (Self::HugeIntegers, "huge-integers"),
+        (Self::Enormous, "enormous"),
+        (Self::Subnormal, "subnormal"),
+        (Self::SomeExcluded, "some-excluded"),
+        (Self::RowsExcluded, "rows-excluded"),
+        (Self::LargeNegative, "large-negative"),
+        (Self::Lowest, "lowest"),
+        (Self::OneNan, "one-nan"),
+        (Self::OneInfinity, "one-infinity"),
+        (Self::AllSpecial, "all-special"),
+        (Self::Ties, "ties"),
+    ];
+}
+
+/// How operands lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Memory {
+    /// Two buffers.
+    Separate,
+    /// Two windows of one buffer.
+    Pooled,
+    /// Two windows of one buffer, closer than a binding's alignment.
+    Close,
+    /// One window.
+    InPlace,
+}
+
+impl Memory {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &'static str); 4] =
+        [(Self::Separate, "separate"), (Self::Pooled, "pooled"), (Self::Close, "close"), (Self::InPlace, "in-place")];
+}
+
+/// Which options are in use, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OptionSet {
+    /// None.
+    Plain,
+    /// Log-probabilities.
+    Log,
+    /// The log-sum-exp too.
+    Lse,
+    /// Log-probabilities and log-sum-exp; rows without mass become zeros.
+    LogLseZero,
+    /// Rows without mass become zeros.
+    Zero,
+    /// A factor.
+    Scale,
+    /// A soft cap.
+    Cap,
+    /// Temperatures, one a row; every third is 0.
+    Temperature,
+    /// An f32 mask of every row.
+    Mask,
+    /// An f16 mask shared by rows, broadcast.
+    Mask16,
+    /// Causal, the diagonal inside.
+    Causal,
+    /// Linear biases.
+    Alibi,
+    /// Ragged rows.
+    Lengths,
+    /// A sink per row.
+    Sinks,
+    /// What attention does: scale, cap, mask, causal, sinks, log-sum-exp.
+    Attention,
+    /// What a sampler does: cap, temperature, lengths, log.
+    Sampler,
+}
+
+impl OptionSet {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &'static str); 16] = [
+        (Self::Plain, "plain"),
+        (Self::Log, "log"),
+        (Self::Lse, "lse"),
+        (Self::LogLseZero, "log-lse-zero"),
+        (Self::Zero, "zero"),
+        (Self::Scale, "scale"),
+        (Self::Cap, "cap"),
+        (Self::Temperature, "temperature"),
+        (Self::Mask, "mask"),
+        (Self::Mask16, "mask16"),
+        (Self::Causal, "causal"),
+        (Self::Alibi, "alibi"),
+        (Self::Lengths, "lengths"),
+        (Self::Sinks, "sinks"),
+        (Self::Attention, "attention"),
+        (Self::Sampler, "sampler"),
+    ];
+}
+
+fn name_of<T: PartialEq + Copy>(all: &[(T, &'static str)], value: T) -> &'static str {
+    all.iter().find(|(v, _)| *v == value).map_or("?", |(_, name)| name)
+}
+
+fn by_name<T: Copy>(all: &[(T, &'static str)], name: &str) -> Option<T> {
+    all.iter().find(|(_, n)| *n == name).map(|(v, _)| *v)
+}
+
+/// One thing to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Case {
+    /// What runs.
+    pub variant: Variant,
+    /// Rows.
+    pub rows: u32,
+    /// Columns.
+    pub cols: u32,
+    /// Elements between rows, in and out.
+    pub gap: u32,
+    /// What the logits are.
+    pub fill: Fill,
+    /// What is fused in.
+    pub options: OptionSet,
+    /// How operands lie in memory.
+    pub memory: Memory,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:rows={},cols={},gap={}", self.variant, self.rows, self.cols, self.gap)?;
+        write!(f, ",fill={}", name_of(&Fill::ALL, self.fill))?;
+        if self.options != OptionSet::Plain {
+            write!(f, ",options={}", name_of(&OptionSet::ALL, self.options))?;
+        }
+        if self.memory != Memory::Separate {
+            write!(f, ",memory={}", name_of(&Memory::ALL, self.memory))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Case {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let (variant, rest) = name.split_once(':').ok_or("a case is VARIANT:rows=R,cols=C,...")?;
+        let mut case = Self {
+            variant: variant.parse().map_err(|e: crate::BuildError| e.to_string())?,
+            rows: 1,
+            cols: 4,
+            gap: 0,
+            fill: Fill::Uniform,
+            options: OptionSet::Plain,
+            memory: Memory::Separate,
+        };
+        for pair in rest.split(',') {
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
+            let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
+            let unknown = || format!("no {key} is called {value:?}");
+            match key {
+                "rows" => case.rows = number()?,
+                "cols" => case.cols = number()?,
+                "gap" => case.gap = number()?,
+                "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
+                "options" => case.options = by_name(&OptionSet::ALL, value).ok_or_else(unknown)?,
+                "memory" => case.memory = by_name(&Memory::ALL, value).ok_or_else(unknown)?,
+                _ => return Err(format!("{key:?} is none of rows, cols, gap, fill, options, memory")),
+            }
+        }
+        Ok(case)
+    }
+}
+
+/// How many cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Every f32 variant; other element types on one geometry of each schedule.
+    Quick,
+    /// Every variant.
+    Full,
+}
+
+/// The cases of a profile, for variants of any device.
+pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
+    Variant::all().filter(move |v| profile == Profile::Full || in_quick(v)).enumerate().flat_map(|(n, v)| of(v, n))
+}
+
+/// One small geometry of each schedule stands for the others where element types are concerned.
+fn in_quick(v: &Variant) -> bool {
+    let plain = v.input == Dtype::F32 && v.output == Dtype::F32;
+    let small = match v.schedule {
+        Schedule::Rows => v.keep == 8,
+        Schedule::OnChip => v.width == 64,
+        _ => v.width == 8,
+    };
+    plain || small
+}
+
+/// The cases of one variant: every shape with some fill, every fill with some shape, and every option set, for
+/// f32. Which goes with which is rotated by `n`, so that variants of one kind share the pairs among them.
+fn of(variant: Variant, n: usize) -> Vec<Case> {
+    let plain = Case {
+        variant,
+        rows: 1,
+        cols: 4,
+        gap: 0,
+        fill: Fill::Uniform,
+        options: OptionSet::Plain,
+        memory: Memory::Separate,
+    };
+    let mut list = Vec::new();
+    let shapes = shapes(&variant);
+    for (i, &(rows, cols)) in shapes.iter().enumerate() {
+        let fill = Fill::ALL[(i + n) % Fill::ALL.len()].0;
+        let gap = [0, 4, 0, 12][(i + n) % 4] + if variant.quads { 0 } else { (i % 3) as u32 };
+        list.push(Case { rows, cols, gap, fill, ..plain });
+    }
+    let f32_only = variant.input == Dtype::F32 && variant.output == Dtype::F32;
+    for (i, (fill, _)) in Fill::ALL.into_iter().enumerate() {
+        if f32_only || (i + n).is_multiple_of(4) {
+            let (_, cols) = shapes[(i + n) % shapes.len()];
+            list.push(Case { rows: 6, cols: cols.min(2048), fill, ..plain });
+        }
+    }
+    for (i, (options, _)) in OptionSet::ALL.into_iter().enumerate().skip(1) {
+        let reload_log = variant.schedule == Schedule::Reload
+            && matches!(options, OptionSet::Log | OptionSet::LogLseZero | OptionSet::Sampler);
+        // Options are the same code whatever the geometry: each variant takes some of them.
+        let turn = if f32_only { (i + n).is_multiple_of(3) } else { (i + n).is_multiple_of(15) };
+        if turn && !reload_log {
+            let (_, cols) = shapes[(i + n) % shapes.len()];
+            let fill = [Fill::Uniform, Fill::SomeExcluded, Fill::RowsExcluded, Fill::Ties][(n + i / 3) % 4];
+            list.push(Case { rows: 12, cols: cols.clamp(4, 1024), fill, options, ..plain });
+        }
+    }
+    for (i, (memory, _)) in Memory::ALL.into_iter().enumerate().skip(1) {
+        let same = variant.input == variant.output;
+        if same && (f32_only || (i + n).is_multiple_of(3)) {
+            let (_, cols) = shapes[(i + n) % shapes.len()];
+            list.push(Case { rows: 3, cols: cols.min(1024), gap: 4, memory, ..plain });
+        }
+    }
+    list
+}
+
+/// Sizes on both sides of every boundary: a quad, what a group of lanes covers at once, a chunk of four quads, what
+/// fits on chip, a part of a split row; workgroups full and not.
+fn shapes(v: &Variant) -> Vec<(u32, u32)> {
+    let once = v.lanes * 4;
+    let chunk = once * 4;
+    let (rows_per_group, most) = (v.width / v.lanes, v.max_columns());
+    let mut cols =
+        vec![1, 3, 4, 5, once - 4, once - 1, once, once + 1, once + 4, chunk - 1, chunk, chunk + 1, chunk + 4];
+    cols.extend([most - 1, most, 100, 1000].into_iter().filter(|&c| c <= 16_384));
+    cols.sort_unstable();
+    cols.dedup();
+    cols.retain(|&c| c > 0 && c <= most && (!v.quads || c.is_multiple_of(4)));
+    let rows = [1, 2, rows_per_group.max(2) - 1, rows_per_group, rows_per_group + 1, 5];
+    let mut list: Vec<_> = cols.iter().enumerate().map(|(i, &c)| (rows[i % rows.len()].min(40), c)).collect();
+    if v.schedule == Schedule::Split {
+        // More than one part, the last one short.
+        let part = v.parts(1 << 20).1 * 4;
+        list.push((2, part + 4));
+        list.push((1, part * 2 + if v.quads { 8 } else { 7 }));
+    }
+    if v.keep == 0 && v.width == 256 {
+        list.push((2, 20_000));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for case in cases(Profile::Quick) {
+            assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
+        }
+    }
+
+    #[test]
+    fn full_has_everything() {
+        let all: Vec<_> = cases(Profile::Full).collect();
+        for (fill, name) in Fill::ALL {
+            assert!(all.iter().any(|c| c.fill == fill), "{name}");
+        }
+        for (options, name) in OptionSet::ALL {
+            for schedule in Schedule::ALL {
+                let log = matches!(options, OptionSet::Log | OptionSet::LogLseZero | OptionSet::Sampler);
+                if schedule != Schedule::Reload || !log {
+                    assert!(all.iter().any(|c| c.options == options && c.variant.schedule == schedule), "{name}");
+                }
+            }
+        }
+        for (memory, name) in Memory::ALL {
+            assert!(all.iter().any(|c| c.memory == memory), "{name}");
+        }
+        for v in Variant::all() {
+            assert!(all.iter().any(|c| c.variant == v), "{v}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The conformance suite: argued cases for every variant, run on a device of the caller's, checked against the
+//! CPU reference, its own checks checked by planted faults.
+//!
+//! A case is a query and its name is all there is to it:
+//! `softmax/stream/f32/baseline/w64/x1:rows=5,cols=33,gap=3,fill=above-overflow`.
+
+mod case;
+mod check;
+mod data;
+mod report;
+mod run;
+
+pub use case::{Case, Fill, Memory, OptionSet, Profile, cases};
+pub use check::{Failure, Fault};
+pub use report::{Report, Skip, Worst};
+pub use run::{Outcome, run, run_case};

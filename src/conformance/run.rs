@@ -1,0 +1,192 @@
+//! Running cases on a device.
+
+use super::check::{Layout, PATTERN, Results, check, planted};
+use super::data::{Data, decode, encode, mask_map, options, slope_map, spec, stored};
+use super::report::{Report, Worst};
+use super::{Case, Failure, Fault, Memory, OptionSet};
+use crate::host::{Gpu, HostError};
+use crate::softmax::{Dtype, MaskType, Operands, PARTIAL_BYTES, PerRow, Schedule, Tier};
+use crate::{BindError, BuildError, Matrix};
+
+/// What came of one case.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Right; the worst distance of an f32 probability in ULP.
+    Passed(u32),
+    /// Wrong.
+    Failed(Failure),
+    /// This device cannot run it, and why.
+    Skipped(String),
+}
+
+/// Runs cases on a device that the caller has opened, telling `tell` of each.
+pub fn run(gpu: &Gpu, cases: impl Iterator<Item = Case>, mut tell: impl FnMut(&Case, &Outcome)) -> Report {
+    let mut report = Report::default();
+    for case in cases {
+        let outcome = run_case(gpu, &case, None);
+        tell(&case, &outcome);
+        match outcome {
+            Outcome::Skipped(reason) => {
+                *report.skipped.entry(reason).or_default() += 1;
+                continue;
+            }
+            Outcome::Passed(ulps) => {
+                report.passed += 1;
+                let kind = kind(&case);
+                let known = report.worst.get(&kind).map_or(0, |w| w.ulps);
+                // Options have budgets of their own: their rounding is the user's, not the kernel's.
+                if ulps >= known && case.options == OptionSet::Plain {
+                    report.worst.insert(kind, Worst { ulps, case });
+                }
+            }
+            Outcome::Failed(failure) => report.failures.push((case, failure)),
+        }
+        report.executed += 1;
+        *report.counts.entry(kind(&case)).or_default() += 1;
+    }
+    report
+}
+
+fn kind(case: &Case) -> String {
+    let tier = if case.variant.tier == Tier::Subgroup { "subgroup" } else { "baseline" };
+    format!("{:?}/{tier}", case.variant.schedule).to_lowercase()
+}
+
+/// Runs one case; with a fault, plants it into the results before they are checked.
+#[must_use]
+pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
+    if let Err(reason) = case.variant.supported(gpu.library.caps()) {
+        let reason = match reason {
+            BuildError::MissingFeature { feature, .. } => format!("the device lacks {feature}"),
+            other => other.to_string(),
+        };
+        return Outcome::Skipped(reason);
+    }
+    if case.memory != Memory::Separate && case.variant.input != case.variant.output {
+        return Outcome::Skipped("windows of one buffer are tried with one element type only".into());
+    }
+    if case.rows == 0 || case.cols == 0 {
+        return Outcome::Skipped("a case has rows and columns".into());
+    }
+    let data = Data::of(case);
+    match execute(gpu, case, &data) {
+        Err(HostError::Build(BuildError::TooManyBuffers { operands, available })) => {
+            Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len()))
+        }
+        Err(HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available }))) => {
+            Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len()))
+        }
+        Err(error) => Outcome::Failed(Failure::Broken(error.to_string())),
+        Ok(results) => {
+            let results = match fault {
+                Some(fault) => planted(case, &data, &results, fault),
+                None => results,
+            };
+            match check(case, &data, &results) {
+                Ok(ulps) => Outcome::Passed(ulps),
+                Err(failure) => Outcome::Failed(failure),
+            }
+        }
+    }
+}
+
+/// Elements before the first row: x4 variants want multiples of four.
+fn offsets(case: &Case) -> (usize, usize) {
+    if case.variant.quads { (8, 4) } else { (3, 5) }
+}
+
+fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
+    let (rows, cols) = (case.rows as usize, case.cols as usize);
+    let variant = case.variant;
+    let stride = if variant.quads { (cols + case.gap as usize).next_multiple_of(4) } else { cols + case.gap as usize };
+    let (src_offset, dst_offset) = offsets(case);
+    let extent = (rows - 1) * stride + cols;
+    let tail = 9;
+
+    // The input's buffer, or the one that both live in: pattern everywhere, logits in the rows.
+    let filled = |offset: usize, length: usize| {
+        let mut all = vec![stored(variant.input, PATTERN); length];
+        for r in 0..rows {
+            all[offset + r * stride..][..cols].copy_from_slice(&data.src[r * cols..][..cols]);
+        }
+        all
+    };
+    let src_length = src_offset + extent + tail;
+    // Where the output's window starts within a shared buffer.
+    let alignment = gpu.library.caps().binding_alignment as usize / 2;
+    let dst_at = match case.memory {
+        Memory::Separate => dst_offset,
+        Memory::InPlace => src_offset,
+        Memory::Close => (src_offset + extent).next_multiple_of(4) + if variant.quads { 4 } else { 1 },
+        Memory::Pooled => (src_offset + extent).next_multiple_of(alignment) + alignment + dst_offset,
+    };
+    let one_buffer = case.memory != Memory::Separate;
+    let whole = if one_buffer { src_length.max(dst_at + extent + tail) } else { src_length };
+    let whole = whole.next_multiple_of(2);
+    let src_values = filled(src_offset, whole);
+    let src = gpu.upload(&encode(variant.input, &src_values))?;
+    let dst_length = (dst_offset + extent + tail).next_multiple_of(2);
+    let own = encode(variant.output, &vec![PATTERN; dst_length]);
+    let dst = if one_buffer { src.clone() } else { gpu.upload(&own)? };
+
+    let window =
+        |buffer, offset: usize| Matrix::new(buffer, case.rows, case.cols).at(offset as u64).with_stride(stride as u32);
+    let column = |buffer, entries: usize| Matrix::new(buffer, entries as u32, 1);
+    let mask_type = if options(case).mask == Some(MaskType::F16) { Dtype::F16 } else { Dtype::F32 };
+    let mask = gpu.upload(&encode(mask_type, &data.mask))?;
+    let temperature = gpu.upload(bytemuck::cast_slice(&data.temperature))?;
+    let slopes = gpu.upload(bytemuck::cast_slice(&data.slopes))?;
+    let sinks = gpu.upload(bytemuck::cast_slice(&data.sinks))?;
+    let lengths = gpu.upload(bytemuck::cast_slice(&data.lengths))?;
+    let lse = gpu.allocate(rows as u64 * 4)?;
+
+    let spec = spec(case);
+    let kernel = gpu.library.softmax(&spec)?;
+    let scratch = gpu.allocate(kernel.scratch_bytes(case.rows, case.cols).max(PARTIAL_BYTES))?;
+    let words = (scratch.size() / 4) as u32;
+    let o = options(case);
+    let operands = Operands {
+        lse: spec.lse.then(|| column(&lse, rows)),
+        mask: o.mask.map(|_| PerRow { matrix: Matrix::new(&mask, case.rows, case.cols), map: mask_map(case) }),
+        temperature: o.temperature.then(|| PerRow::each(column(&temperature, rows))),
+        slopes: o.alibi.then(|| PerRow { matrix: column(&slopes, data.slopes.len()), map: slope_map() }),
+        sinks: o.sinks.then(|| PerRow::each(column(&sinks, rows))),
+        lengths: o.lengths.then(|| PerRow::each(column(&lengths, rows))),
+        scratch: (variant.schedule == Schedule::Split).then(|| Matrix::new(&scratch, 1, words)),
+        ..Operands::new(window(&src, src_offset), window(&dst, dst_at))
+    };
+    let bound = kernel.bind_with(&operands)?;
+
+    let fresh = encode(variant.input, &src_values);
+    let once = |reset: bool| -> Result<Vec<u8>, HostError> {
+        if reset {
+            if one_buffer {
+                gpu.queue.write_buffer(&src, 0, &fresh);
+            } else {
+                gpu.queue.write_buffer(&dst, 0, &own);
+            }
+        }
+        gpu.run(&[&bound])?;
+        gpu.download(&dst, dst.size())
+    };
+    let (first, second) = (once(false)?, once(true)?);
+    let output = |bytes: &[u8]| decode(variant.output, bytes);
+    let src_after = decode(variant.input, &gpu.download(&src, src.size())?);
+    let (mut first, mut second) = (output(&first), output(&second));
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    if case.memory == Memory::Separate {
+        (before, after) = (src_values, src_after);
+    } else if case.memory != Memory::InPlace {
+        // One buffer: its input rows must be as they were, everything else is the output's business.
+        for r in 0..rows {
+            let at = src_offset + r * stride;
+            before.extend_from_slice(&data.src[r * cols..][..cols]);
+            after.extend_from_slice(&src_after[at..at + cols]);
+            first[at..at + cols].fill(PATTERN);
+            second[at..at + cols].fill(PATTERN);
+        }
+    }
+    let lse = if spec.lse { decode(Dtype::F32, &gpu.download(&lse, rows as u64 * 4)?) } else { Vec::new() };
+    let layout = Layout { offset: dst_at, stride, rows, cols };
+    Ok(Results { layout, first, second, src_before: before, src_after: after, lse })
+}

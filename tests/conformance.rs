@@ -1,0 +1,77 @@
+//! The conformance suite on every adapter of this machine, and on the suite itself.
+
+use onesum::conformance::{Case, Fault, Outcome, Profile, cases, run, run_case};
+use onesum::host::{Gpu, adapters};
+
+/// Every adapter runs the quick profile without a failure. A floor under the number of cases keeps skips from eating it up.
+#[test]
+fn quick_profile_on_every_adapter() {
+    let all = adapters();
+    assert!(!all.is_empty(), "no adapter: tools/test installs one");
+    for adapter in &all {
+        let gpu = Gpu::of(adapter).unwrap();
+        println!("{} ({:?}, {})", gpu.info.name, gpu.info.backend, gpu.info.driver_info);
+        let report = run(&gpu, cases(Profile::Quick), |_, _| {});
+        println!("{report}");
+        assert!(report.ok());
+        assert!(report.executed >= 2_000, "{} cases", report.executed);
+        assert!(report.counts.values().all(|&n| n >= 40), "{:?}", report.counts);
+    }
+}
+
+/// What the trap of Mesa 22.3.6 wants: rows as long as a variant takes, and beyond the grid's first dimension.
+#[test]
+fn limits() {
+    let gpu = Gpu::open(None).unwrap();
+    let longest = |name: &str, below: u32| {
+        let v: onesum::softmax::Variant = name.parse().unwrap();
+        format!("{name}:rows=1,cols={},gap=0,fill=uniform", v.max_columns() - below)
+    };
+    let names = [
+        longest("softmax/stream/f32/baseline/w8/x4", 0),
+        longest("softmax/stream/f32/baseline/w8/x1", 1),
+        longest("softmax/online/f32/subgroup/w8/x4", 0),
+        longest("softmax/recompute/f32/baseline/w8/x4", 0),
+        longest("softmax/reload/f32/subgroup/w8/x4", 0),
+        "softmax/rows/f32/baseline/w8l1k32/x4:rows=65537,cols=8,gap=0,fill=uniform".into(),
+        "softmax/stream/f32/subgroup/w8/x4:rows=65534,cols=4,gap=0,fill=uniform".into(),
+        "softmax/stream/f32/subgroup/w8/x4:rows=65535,cols=4,gap=0,fill=uniform".into(),
+        "softmax/stream/f32/subgroup/w8/x4:rows=65536,cols=4,gap=0,fill=uniform".into(),
+        "softmax/stream/f32/baseline/w8/x1:rows=70001,cols=5,gap=1,fill=wide".into(),
+        "softmax/split/f32/subgroup/w8/x4:rows=3,cols=1048576,gap=0,fill=uniform".into(),
+        "softmax/split/f32/baseline/w256/x4:rows=1,cols=1048576,gap=0,fill=wide".into(),
+        "softmax/split/f32/subgroup/w8/x4:rows=1,cols=16777216,gap=0,fill=uniform".into(),
+    ];
+    for name in names {
+        let case: Case = name.parse().unwrap();
+        match run_case(&gpu, &case, None) {
+            Outcome::Passed(ulps) => println!("{name}: {ulps} ULP"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    println!("conformance: 13 executed, 13 passed, 0 failed, 0 skipped");
+}
+
+/// The suite finds every fault that is planted into a correct result.
+#[test]
+fn planted_faults_are_found() {
+    let gpu = Gpu::open(None).unwrap();
+    for name in [
+        "softmax/stream/f32/baseline/w8/x4:rows=3,cols=64,gap=4,fill=uniform",
+        "softmax/onchip/f32/baseline/w64k4/x1:rows=2,cols=333,gap=3,fill=wide",
+        "softmax/rows/f16/baseline/w8l1k8/x1:rows=4,cols=31,gap=2,fill=uniform",
+        "softmax/split/bf16/baseline/w8/x4:rows=2,cols=100,gap=8,fill=uniform",
+    ] {
+        let case: Case = name.parse().unwrap();
+        assert!(matches!(run_case(&gpu, &case, None), Outcome::Passed(_)), "{name}");
+        for fault in Fault::ALL {
+            // A 16-bit result that is one f32 ULP beyond the f32 part of its budget is rounded storage, no fault.
+            let counts_ulps = name.contains("/f32/");
+            if fault == Fault::OneUlpBeyond && !counts_ulps {
+                continue;
+            }
+            let outcome = run_case(&gpu, &case, Some(fault));
+            assert!(matches!(outcome, Outcome::Failed(_)), "{name}: {fault:?} was not found: {outcome:?}");
+        }
+    }
+}
