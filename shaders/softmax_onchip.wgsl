@@ -41,11 +41,13 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
     if (lane == 0u && exists) {
         put_log_sum_exp(row, total, normal);
     }
+    let kind = special(total);
     let dst_row = params.dst_offset + row.index * params.dst_stride;
     for (var i = 0u; i < KEEP; i++) {
         let q = lane + i * LANES;
         if (exists && q < params.quads) {
-            store_quad(dst_row, q, output(row, total, normal, keep[i], q * 4u));
+            let y = output(row, total, normal, keep[i], q * 4u);
+            store_quad(dst_row, q, select(y, vec4(kind.fill), kind.is));
         }
     }
 }

@@ -38,12 +38,13 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
     if (at.local == 0u) {
         put_log_sum_exp(row, total, normal);
     }
+    let kind = special(total);
 
     // Pass 3: each invocation scales what it wrote itself.
     for (var q = at.local; q < params.quads; q += WIDTH) {
         var y = reload_quad(dst_row, q) * (1.0 / total.high);
         if (degenerate) {
-            y = output(row, total, normal, excluded4(), q * 4u);
+            y = select(one_hot(total, q * 4u, 1.0, 0.0), vec4(kind.fill), kind.is);
         }
         store_quad(dst_row, q, y);
     }

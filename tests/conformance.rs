@@ -58,7 +58,7 @@ fn planted_faults_are_found() {
     let gpu = Gpu::open(None).unwrap();
     for name in [
         "softmax/stream/f32/baseline/w8/x4:rows=3,cols=64,gap=4,fill=uniform",
-        "softmax/onchip/f32/baseline/w64k4/x1:rows=2,cols=333,gap=3,fill=wide",
+        "softmax/onchip/f32/baseline/w64k4/x1:rows=2,cols=333,gap=3,fill=above-overflow",
         "softmax/rows/f16/baseline/w8l1k8/x1:rows=4,cols=31,gap=2,fill=uniform",
         "softmax/split/bf16/baseline/w8/x4:rows=2,cols=100,gap=8,fill=uniform",
     ] {

@@ -1,20 +1,32 @@
+// Four quads of an invocation, WIDTH apart, the first at `q`.
+fn sum_with(so_far: Sum, row: Row, q: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> Sum {
+    if (!row.hard) {
+        return add(so_far, a, b, c, d);
+    }
+    var sum = so_far;
+    sum.seen = classed(classed(classed(classed(sum.seen, a), b), c), d);
+    sum.partial = best(sum.partial, a, params.first_column + q * 4u);
+    sum.partial = best(sum.partial, b, params.first_column + (q + WIDTH) * 4u);
+    sum.partial = best(sum.partial, c, params.first_column + (q + 2u * WIDTH) * 4u);
+    sum.partial = best(sum.partial, d, params.first_column + (q + 3u * WIDTH) * 4u);
+    return sum;
+}
+
 // Pass 1 over the quads [first, end) of a row: what one of its invocations finds.
 fn sum_of(row: Row, at: Lane, first: u32, end: u32, with_sink: bool) -> Partial {
     var sum = start();
-    for (var q = first + at.local; q < end; q += 4u * WIDTH) {
+    var q = first + at.local;
+    for (; q + 3u * WIDTH < end; q += 4u * WIDTH) {
         let a = logits(row, q);
+        let b = logits(row, q + WIDTH);
+        let c = logits(row, q + 2u * WIDTH);
+        let d = logits(row, q + 3u * WIDTH);
+        sum = sum_with(sum, row, q, a, b, c, d);
+    }
+    if (q < end) {
         let b = logits_or_nothing(row, q + WIDTH, end);
         let c = logits_or_nothing(row, q + 2u * WIDTH, end);
-        let d = logits_or_nothing(row, q + 3u * WIDTH, end);
-        if (row.hard) {
-            sum.seen = classed(classed(classed(classed(sum.seen, a), b), c), d);
-            sum.partial = best(sum.partial, a, params.first_column + q * 4u);
-            sum.partial = best(sum.partial, b, params.first_column + (q + WIDTH) * 4u);
-            sum.partial = best(sum.partial, c, params.first_column + (q + 2u * WIDTH) * 4u);
-            sum.partial = best(sum.partial, d, params.first_column + (q + 3u * WIDTH) * 4u);
-        } else {
-            sum = add(sum, a, b, c, d);
-        }
+        sum = sum_with(sum, row, q, logits(row, q), b, c, excluded4());
     }
     if (HAS_SINK && with_sink && at.local == 0u) {
         let none = excluded4();
