@@ -119,10 +119,7 @@ pub enum TensorError {
 
 impl TensorError {
     fn at(path: &Path, problem: Problem) -> Self {
-        Self::File {
-            path: path.to_owned(),
-            problem,
-        }
+        Self::File { path: path.to_owned(), problem }
     }
 }
 
@@ -137,9 +134,7 @@ pub enum Problem {
     #[error("cannot write: {0}")]
     Write(io::Error),
     /// Neither the extension nor the first bytes tell the format of a file to read.
-    #[error(
-        "expected a .npy or .safetensors file, got neither by its extension nor by its first bytes"
-    )]
+    #[error("expected a .npy or .safetensors file, got neither by its extension nor by its first bytes")]
     UnknownFormat,
     /// The extension does not tell the format of a file to write.
     #[error("expected a file name that ends in .npy or .safetensors")]
@@ -184,14 +179,10 @@ pub enum Problem {
     #[error("expected the name of a tensor; the file holds {0}")]
     NameNeeded(String),
     /// A name that the format keeps for itself.
-    #[error(
-        "expected a name for the tensor, got {0:?}, which .safetensors files use for something else"
-    )]
+    #[error("expected a name for the tensor, got {0:?}, which .safetensors files use for something else")]
     ReservedName(String),
     /// `.npy` has no type for bf16.
-    #[error(
-        "bf16 has no .npy dtype: expected f32 or f16, or a file name that ends in .safetensors"
-    )]
+    #[error("bf16 has no .npy dtype: expected f32 or f16, or a file name that ends in .safetensors")]
     Bf16InNpy,
     /// More axes than NumPy can read.
     #[error("expected at most {} axes in a .npy file, got {axes}", npy::MAX_RANK)]
@@ -242,9 +233,7 @@ impl Format {
     /// Looks at the first bytes. `.safetensors` has no magic number, but always a JSON object at byte 8.
     fn of_content(source: &mut dyn Source) -> Result<Self, Problem> {
         let mut start = Vec::new();
-        Read::take(&mut *source, 9)
-            .read_to_end(&mut start)
-            .map_err(Problem::Read)?;
+        Read::take(&mut *source, 9).read_to_end(&mut start).map_err(Problem::Read)?;
         source.rewind().map_err(Problem::Read)?;
         if start.starts_with(npy::MAGIC) {
             Ok(Self::Npy)
@@ -258,10 +247,7 @@ impl Format {
     /// Keeps `detail` on one line: it may quote the file.
     fn malformed(self, detail: impl fmt::Display) -> Problem {
         let detail = detail.to_string().replace(char::is_control, " ");
-        Problem::Malformed {
-            format: self,
-            detail,
-        }
+        Problem::Malformed { format: self, detail }
     }
 }
 
@@ -301,9 +287,7 @@ fn read_array<const N: usize>(source: &mut dyn Source, format: Format) -> Result
     let mut bytes = [0; N];
     match source.read_exact(&mut bytes) {
         Ok(()) => Ok(bytes),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-            Err(format.malformed("the file ends inside its header"))
-        }
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(format.malformed("the file ends inside its header")),
         Err(e) => Err(Problem::Read(e)),
     }
 }
@@ -317,20 +301,13 @@ fn read_header(
     left: u64,
 ) -> Result<Vec<u8>, Problem> {
     if stated > left {
-        return Err(format.malformed(format_args!(
-            "a header of {stated} bytes is stated, {left} bytes follow"
-        )));
+        return Err(format.malformed(format_args!("a header of {stated} bytes is stated, {left} bytes follow")));
     }
     if stated > limit {
-        return Err(format.malformed(format_args!(
-            "expected a header of at most {limit} bytes, got {stated}"
-        )));
+        return Err(format.malformed(format_args!("expected a header of at most {limit} bytes, got {stated}")));
     }
     let mut header = Vec::new();
-    source
-        .take(stated)
-        .read_to_end(&mut header)
-        .map_err(Problem::Read)?;
+    source.take(stated).read_to_end(&mut header).map_err(Problem::Read)?;
     Ok(header)
 }
 
@@ -376,10 +353,7 @@ fn elements<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
     bytes.as_chunks().0.iter().copied()
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "rounds to nearest; a note tells the user"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "rounds to nearest; a note tells the user")]
 fn narrow(value: f64) -> f32 {
     value as f32
 }
@@ -393,11 +367,7 @@ fn count(shape: &[usize]) -> Option<usize> {
         .filter(|&&n| n != 0)
         .try_fold(size_of::<f64>(), |product, &n| product.checked_mul(n))
         .filter(|&bytes| isize::try_from(bytes).is_ok())?;
-    Some(if shape.contains(&0) {
-        0
-    } else {
-        bytes / size_of::<f64>()
-    })
+    Some(if shape.contains(&0) { 0 } else { bytes / size_of::<f64>() })
 }
 
 /// Reads the values of `shape` from here on; the file is known to hold as many.
@@ -419,9 +389,7 @@ fn read_values(
         let bytes = &mut buffer[..CHUNK.min(values - done) * stored.size()];
         source.read_exact(bytes).map_err(Problem::Read)?;
         if big_endian {
-            bytes
-                .chunks_exact_mut(stored.size())
-                .for_each(<[u8]>::reverse);
+            bytes.chunks_exact_mut(stored.size()).for_each(<[u8]>::reverse);
         }
         stored.decode(bytes, &mut data);
         if stored == Stored::F64 {
@@ -429,12 +397,7 @@ fn read_values(
         }
     }
     let note = (stored == Stored::F64).then(|| narrowing_note(overflowed, values));
-    Ok(Tensor {
-        shape,
-        dtype: stored.dtype(),
-        data,
-        note,
-    })
+    Ok(Tensor { shape, dtype: stored.dtype(), data, note })
 }
 
 /// How many finite values of an `f64` file are infinite as `f32`.
@@ -461,13 +424,9 @@ fn narrowing_note(overflowed: usize, values: usize) -> String {
 pub fn resolve_axis(axis: i64, rank: usize) -> Result<usize, TensorError> {
     let index = match usize::try_from(axis) {
         Ok(index) => Some(index),
-        Err(_) => usize::try_from(axis.unsigned_abs())
-            .ok()
-            .and_then(|back| rank.checked_sub(back)),
+        Err(_) => usize::try_from(axis.unsigned_abs()).ok().and_then(|back| rank.checked_sub(back)),
     };
-    index
-        .filter(|&index| index < rank)
-        .ok_or(TensorError::Axis { axis, rank })
+    index.filter(|&index| index < rank).ok_or(TensorError::Axis { axis, rank })
 }
 
 fn axis_range(rank: usize) -> String {
@@ -484,11 +443,7 @@ fn axis_range(rank: usize) -> String {
 /// If `axis` is not below the rank, or `data` has more or fewer values than `shape`.
 #[must_use]
 pub fn move_axis_last(data: &[f32], shape: &[usize], axis: usize) -> (Vec<f32>, Vec<usize>) {
-    assert_eq!(
-        count(shape),
-        Some(data.len()),
-        "as many values as the shape has"
-    );
+    assert_eq!(count(shape), Some(data.len()), "as many values as the shape has");
     let mut moved = shape.to_vec();
     let length = moved.remove(axis);
     let inner = moved[axis..].iter().product();
@@ -503,11 +458,7 @@ pub fn move_axis_last(data: &[f32], shape: &[usize], axis: usize) -> (Vec<f32>, 
 /// If `axis` is not below the rank, or `data` has more or fewer values than `moved_shape`.
 #[must_use]
 pub fn move_axis_back(data: &[f32], moved_shape: &[usize], axis: usize) -> (Vec<f32>, Vec<usize>) {
-    assert_eq!(
-        count(moved_shape),
-        Some(data.len()),
-        "as many values as the shape has"
-    );
+    assert_eq!(count(moved_shape), Some(data.len()), "as many values as the shape has");
     let mut shape = moved_shape.to_vec();
     let length = shape.remove(shape.len() - 1);
     let inner = shape[axis..].iter().product();

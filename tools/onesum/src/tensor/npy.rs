@@ -6,8 +6,7 @@
 //! costs about 30 more crates, one of them assembled by a C compiler, and errors of several lines.
 
 use super::{
-    Dtype, Format, Problem, Source, Stored, Tensor, count, move_axis_last, read_array, read_header,
-    read_values,
+    Dtype, Format, Problem, Source, Stored, Tensor, count, move_axis_last, read_array, read_header, read_values,
 };
 
 /// The first bytes of every file.
@@ -20,12 +19,7 @@ const MAX_HEADER: u64 = 65_535;
 /// Reads a file of `len` bytes.
 pub(super) fn read(source: &mut dyn Source, len: u64) -> Result<Tensor, Problem> {
     let (text, found) = header_text(source, len)?;
-    let Header {
-        stored,
-        big_endian,
-        fortran_order,
-        shape,
-    } = Scan { rest: &text }.header()?;
+    let Header { stored, big_endian, fortran_order, shape } = Scan { rest: &text }.header()?;
     let expected = match count(&shape) {
         Some(values) => (values * stored.size()) as u64,
         None => return Err(Problem::TooLarge(shape)),
@@ -34,11 +28,7 @@ pub(super) fn read(source: &mut dyn Source, len: u64) -> Result<Tensor, Problem>
         return Err(Problem::Length { expected, found });
     }
     let tensor = read_values(source, shape, stored, big_endian)?;
-    Ok(if fortran_order {
-        fortran_to_c(tensor)
-    } else {
-        tensor
-    })
+    Ok(if fortran_order { fortran_to_c(tensor) } else { tensor })
 }
 
 /// Reads up to the end of the header; returns its text and how many bytes of data follow.
@@ -52,24 +42,18 @@ fn header_text(source: &mut dyn Source, len: u64) -> Result<(String, u64), Probl
         )));
     }
     let (prefix, stated) = match read_array(source, Format::Npy)? {
-        [1, 0] => (
-            10,
-            u16::from_le_bytes(read_array(source, Format::Npy)?).into(),
-        ),
-        [2 | 3, 0] => (
-            12,
-            u32::from_le_bytes(read_array(source, Format::Npy)?).into(),
-        ),
+        [1, 0] => (10, u16::from_le_bytes(read_array(source, Format::Npy)?).into()),
+        [2 | 3, 0] => (12, u32::from_le_bytes(read_array(source, Format::Npy)?).into()),
         [major, minor] => {
-            return Err(Format::Npy.malformed(format_args!(
-                "expected format version 1.0, 2.0 or 3.0, got {major}.{minor}"
-            )));
+            return Err(
+                Format::Npy.malformed(format_args!("expected format version 1.0, 2.0 or 3.0, got {major}.{minor}"))
+            );
         }
     };
     let left = len.saturating_sub(prefix);
     let bytes = read_header(source, Format::Npy, stated, MAX_HEADER, left)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Format::Npy.malformed("expected text in the header, got other bytes"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Format::Npy.malformed("expected text in the header, got other bytes"))?;
     Ok((text, left - stated))
 }
 
@@ -78,22 +62,12 @@ fn header_text(source: &mut dyn Source, len: u64) -> Result<(String, u64), Probl
 /// Those are the values of the tensor with its axes reversed, in C order. Moving each axis in turn behind
 /// all others, from the last but one down to the first, reverses them back.
 fn fortran_to_c(tensor: Tensor) -> Tensor {
-    let Tensor {
-        mut shape,
-        dtype,
-        mut data,
-        note,
-    } = tensor;
+    let Tensor { mut shape, dtype, mut data, note } = tensor;
     shape.reverse();
     for axis in (0..shape.len().saturating_sub(1)).rev() {
         (data, shape) = move_axis_last(&data, &shape, axis);
     }
-    Tensor {
-        shape,
-        dtype,
-        data,
-        note,
-    }
+    Tensor { shape, dtype, data, note }
 }
 
 /// What the header of a `.npy` file says.
@@ -133,12 +107,9 @@ impl<'a> Scan<'a> {
             return Err(self.fault("nothing more"));
         }
         match (descr, fortran_order, shape) {
-            (Some((stored, big_endian)), Some(fortran_order), Some(shape)) => Ok(Header {
-                stored,
-                big_endian,
-                fortran_order,
-                shape,
-            }),
+            (Some((stored, big_endian)), Some(fortran_order), Some(shape)) => {
+                Ok(Header { stored, big_endian, fortran_order, shape })
+            }
             _ => Err(self.fault("the keys descr, fortran_order and shape")),
         }
     }
@@ -178,9 +149,7 @@ impl<'a> Scan<'a> {
     fn number(&mut self) -> Result<usize, Problem> {
         self.rest = self.rest.trim_start();
         let digits = self.rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number = self.rest[..digits]
-            .parse()
-            .map_err(|_| self.fault("the length of an axis"))?;
+        let number = self.rest[..digits].parse().map_err(|_| self.fault("the length of an axis"))?;
         self.rest = &self.rest[digits..];
         self.eat("L"); // Python 2 wrote long integers so.
         Ok(number)
@@ -218,11 +187,7 @@ impl<'a> Scan<'a> {
     }
 
     fn need(&mut self, token: &str) -> Result<(), Problem> {
-        if self.eat(token) {
-            Ok(())
-        } else {
-            Err(self.fault(&format!("{token:?}")))
-        }
+        if self.eat(token) { Ok(()) } else { Err(self.fault(&format!("{token:?}"))) }
     }
 
     fn fault(&self, expected: &str) -> Problem {
@@ -232,31 +197,23 @@ impl<'a> Scan<'a> {
 
 fn fault(expected: &str, found: &str) -> Problem {
     let found = excerpt(found.trim());
-    Format::Npy.malformed(format_args!(
-        "expected {expected} in the header, got {found:?}"
-    ))
+    Format::Npy.malformed(format_args!("expected {expected} in the header, got {found:?}"))
 }
 
 /// Enough of a text to find it again.
 fn excerpt(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(24)).unwrap_or(text)
+    let end = (0..=24.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    &text[..end]
 }
 
 fn unsupported(found: &str) -> Problem {
     let expected = "f2, f4 or f8 ('<' or '>')";
-    Problem::Dtype {
-        expected,
-        found: found.to_owned(),
-    }
+    Problem::Dtype { expected, found: found.to_owned() }
 }
 
 /// Says in words what a dtype such as `|b1` is, where that helps.
 fn kind(descr: &str) -> &'static str {
-    match descr
-        .trim_start_matches(['<', '>', '|', '='])
-        .bytes()
-        .next()
-    {
+    match descr.trim_start_matches(['<', '>', '|', '=']).bytes().next() {
         Some(b'b') => " (booleans)",
         Some(b'i' | b'u') => " (integers)",
         Some(b'c') => " (complex numbers)",
@@ -278,10 +235,7 @@ pub(super) fn header(dtype: Dtype, shape: &[usize]) -> Result<Vec<u8>, Problem> 
     if shape.len() > MAX_RANK {
         return Err(Problem::Rank { axes: shape.len() });
     }
-    let mut text = format!(
-        "{{'descr': '{descr}', 'fortran_order': False, 'shape': {}, }}",
-        python_tuple(shape)
-    );
+    let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {}, }}", python_tuple(shape));
     if let Some(first) = shape.first() {
         // NumPy leaves room for the first axis to grow to 21 digits without moving the data.
         let room = 21_usize.saturating_sub(first.to_string().len());
@@ -291,13 +245,7 @@ pub(super) fn header(dtype: Dtype, shape: &[usize]) -> Result<Vec<u8>, Problem> 
     text.push_str(&" ".repeat(ALIGN - unpadded % ALIGN));
     text.push('\n');
     let length = u16::try_from(text.len()).map_err(|_| Problem::Rank { axes: shape.len() })?;
-    Ok([
-        MAGIC.as_slice(),
-        &[1, 0],
-        &length.to_le_bytes(),
-        text.as_bytes(),
-    ]
-    .concat())
+    Ok([MAGIC.as_slice(), &[1, 0], &length.to_le_bytes(), text.as_bytes()].concat())
 }
 
 fn python_tuple(shape: &[usize]) -> String {

@@ -16,25 +16,19 @@ const MAX_HEADER: u64 = 100_000_000;
 const NAMES_LISTED: usize = 10;
 
 /// Reads one tensor of a file of `len` bytes.
-pub(super) fn read(
-    source: &mut dyn Source,
-    len: u64,
-    name: Option<&str>,
-) -> Result<Tensor, Problem> {
+pub(super) fn read(source: &mut dyn Source, len: u64, name: Option<&str>) -> Result<Tensor, Problem> {
     let stated = u64::from_le_bytes(read_array(source, Format::Safetensors)?);
     let left = len.saturating_sub(8);
     let header = read_header(source, Format::Safetensors, stated, MAX_HEADER, left)?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|e| Format::Safetensors.malformed(e))?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| Format::Safetensors.malformed(e))?;
     let (expected, found) = (metadata.data_len() as u64, left - stated);
     if expected != found {
         return Err(Problem::Length { expected, found });
     }
     let name = choose(&metadata, name)?;
-    let info = metadata.info(&name).ok_or_else(|| Problem::NoSuchName {
-        name: name.clone(),
-        present: list_names(&metadata),
-    })?;
+    let info = metadata
+        .info(&name)
+        .ok_or_else(|| Problem::NoSuchName { name: name.clone(), present: list_names(&metadata) })?;
     let stored = match info.dtype {
         SafeDtype::F16 => Stored::F16,
         SafeDtype::BF16 => Stored::Bf16,
@@ -42,10 +36,7 @@ pub(super) fn read(
         SafeDtype::F64 => Stored::F64,
         other => {
             let expected = "F16, BF16, F32 or F64";
-            return Err(Problem::Dtype {
-                expected,
-                found: format!("{other} in tensor {name:?}"),
-            });
+            return Err(Problem::Dtype { expected, found: format!("{other} in tensor {name:?}") });
         }
     };
     let start = 8 + stated + info.data_offsets.0 as u64;
@@ -72,11 +63,7 @@ fn list_names(metadata: &Metadata) -> String {
         return "no tensor".to_owned();
     }
     names.sort();
-    let listed: Vec<_> = names
-        .iter()
-        .take(NAMES_LISTED)
-        .map(|name| format!("{name:?}"))
-        .collect();
+    let listed: Vec<_> = names.iter().take(NAMES_LISTED).map(|name| format!("{name:?}")).collect();
     match names.len() - listed.len() {
         0 => listed.join(", "),
         more => format!("{} and {more} more", listed.join(", ")),
@@ -94,13 +81,8 @@ pub(super) fn header(name: &str, tensor: &Tensor) -> Result<Vec<u8>, Problem> {
         Dtype::Bf16 => (SafeDtype::BF16, 2),
     };
     let data_offsets = (0, tensor.data.len() * size);
-    let info = TensorInfo {
-        dtype,
-        shape: tensor.shape.clone(),
-        data_offsets,
-    };
-    let metadata = Metadata::new(None, vec![(name.to_owned(), info)])
-        .map_err(|e| Format::Safetensors.malformed(e))?;
+    let info = TensorInfo { dtype, shape: tensor.shape.clone(), data_offsets };
+    let metadata = Metadata::new(None, vec![(name.to_owned(), info)]).map_err(|e| Format::Safetensors.malformed(e))?;
     let mut json = serde_json::to_vec(&metadata).map_err(|e| Format::Safetensors.malformed(e))?;
     json.resize(json.len().next_multiple_of(8), b' ');
     Ok([(json.len() as u64).to_le_bytes().as_slice(), &json].concat())

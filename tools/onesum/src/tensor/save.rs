@@ -23,16 +23,12 @@ impl Tensor {
     ///
     /// [`TensorError::File`], whose [`Problem`] says what was expected and what came.
     pub fn write(&self, path: &Path, name: &str) -> Result<(), TensorError> {
-        self.save(path, name)
-            .map_err(|problem| TensorError::at(path, problem))
+        self.save(path, name).map_err(|problem| TensorError::at(path, problem))
     }
 
     fn save(&self, path: &Path, name: &str) -> Result<(), Problem> {
         if count(&self.shape) != Some(self.data.len()) {
-            return Err(Problem::Count {
-                shape: self.shape.clone(),
-                values: self.data.len(),
-            });
+            return Err(Problem::Count { shape: self.shape.clone(), values: self.data.len() });
         }
         let old = fs::metadata(path).ok();
         let stream = is_standard_stream(path) || old.as_ref().is_some_and(|old| !old.is_file());
@@ -46,11 +42,7 @@ impl Tensor {
             Format::Safetensors => safetensors::header(name, self)?,
         };
         let fill = |out: &mut dyn Write| self.emit(&header, out);
-        let written = if stream {
-            write_straight(path, fill)
-        } else {
-            write_atomically(path, old.as_ref(), fill)
-        };
+        let written = if stream { write_straight(path, fill) } else { write_atomically(path, old.as_ref(), fill) };
         written.map_err(Problem::Write)
     }
 
@@ -81,15 +73,11 @@ fn encode(values: &[f32], dtype: Dtype, bytes: &mut Vec<u8>) {
 fn is_standard_stream(path: &Path) -> bool {
     let streams = ["/dev/stdout", "/dev/stderr"];
     let folders = ["/dev/fd", "/proc/self/fd"];
-    streams.iter().any(|stream| path == Path::new(stream))
-        || folders.iter().any(|folder| path.starts_with(folder))
+    streams.iter().any(|stream| path == Path::new(stream)) || folders.iter().any(|folder| path.starts_with(folder))
 }
 
 /// Writes into what is there. Appending is right for devices, pipes and redirections (`>` and `>>`) alike.
-fn write_straight(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+fn write_straight(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut out = OpenOptions::new().append(true).open(path)?;
     fill(&mut out)
 }
@@ -101,15 +89,8 @@ pub(super) fn write_atomically(
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     // Through a symbolic link, the file that it points to is replaced, not the link.
-    let path = if old.is_some() {
-        &fs::canonicalize(path)?
-    } else {
-        path
-    };
-    let folder = path
-        .parent()
-        .filter(|folder| *folder != Path::new(""))
-        .unwrap_or(Path::new("."));
+    let path = if old.is_some() { &fs::canonicalize(path)? } else { path };
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let mut builder = Builder::new();
     builder.prefix(".onesum-").suffix(".tmp");
     // Temporary files are private by default; this one becomes an ordinary file.

@@ -15,27 +15,15 @@ use super::*;
 /// The values of most files in `tests/data`: -1, -7/8, ... in a shape of 2, 3, 4.
 fn steps(dtype: Dtype) -> Tensor {
     let data = (0_u8..24).map(|i| f32::from(i) / 8.0 - 1.0).collect();
-    Tensor {
-        shape: vec![2, 3, 4],
-        dtype,
-        data,
-        note: None,
-    }
+    Tensor { shape: vec![2, 3, 4], dtype, data, note: None }
 }
 
 fn tensor(shape: &[usize], data: &[f32]) -> Tensor {
-    Tensor {
-        shape: shape.to_vec(),
-        dtype: Dtype::F32,
-        data: data.to_vec(),
-        note: None,
-    }
+    Tensor { shape: shape.to_vec(), dtype: Dtype::F32, data: data.to_vec(), note: None }
 }
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
 fn folder() -> TempDir {
@@ -44,18 +32,14 @@ fn folder() -> TempDir {
 
 fn names_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
 /// What an error says after the path, which must come first, all on one line.
 fn complaint<T>(result: Result<T, TensorError>, path: &Path) -> String {
-    let Err(error) = result else {
-        panic!("{} was accepted", path.display())
-    };
+    let Err(error) = result else { panic!("{} was accepted", path.display()) };
     let text = error.to_string();
     assert!(!text.contains(char::is_control), "{text:?}");
     let rest = text.strip_prefix(&format!("{}: ", path.display()));
@@ -72,20 +56,11 @@ fn refusal(name: &str, bytes: &[u8]) -> String {
 
 fn npy(header: &str, data: &[u8]) -> Vec<u8> {
     let length = u16::try_from(header.len()).unwrap().to_le_bytes();
-    [
-        b"\x93NUMPY\x01\x00",
-        length.as_slice(),
-        header.as_bytes(),
-        data,
-    ]
-    .concat()
+    [b"\x93NUMPY\x01\x00", length.as_slice(), header.as_bytes(), data].concat()
 }
 
 fn npy_of_shape(shape: &str, data: &[u8]) -> Vec<u8> {
-    npy(
-        &format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n"),
-        data,
-    )
+    npy(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n"), data)
 }
 
 fn safe(header: &str, data: &[u8]) -> Vec<u8> {
@@ -114,24 +89,11 @@ fn narrows_f64_with_a_note() {
     for name in ["f8_le", "f8_be", "f8_be_fortran"] {
         let read = Tensor::read(&fixture(&format!("{name}.npy")), None).unwrap();
         let note = Some("f64 narrowed to f32".to_owned());
-        assert_eq!(
-            read,
-            Tensor {
-                note,
-                ..steps(Dtype::F32)
-            },
-            "{name}"
-        );
+        assert_eq!(read, Tensor { note, ..steps(Dtype::F32) }, "{name}");
     }
     let read = Tensor::read(&fixture("f8_overflow.npy"), None).unwrap();
-    assert_eq!(
-        read.note.as_deref(),
-        Some("f64 narrowed to f32: 2 of 5 values overflowed to infinity")
-    );
-    assert_eq!(
-        read.data[..3],
-        [f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY]
-    );
+    assert_eq!(read.note.as_deref(), Some("f64 narrowed to f32: 2 of 5 values overflowed to infinity"));
+    assert_eq!(read.data[..3], [f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY]);
     assert!(read.data[3].is_nan());
     assert_eq!(read.data[4].to_bits(), (1.0_f32 / 3.0).to_bits());
 }
@@ -141,10 +103,7 @@ fn reads_rank_0_and_empty_arrays() {
     let read = |name| Tensor::read(&fixture(name), None).unwrap();
     assert_eq!(read("rank0.npy"), tensor(&[], &[1.5]));
     assert_eq!(read("empty.npy"), tensor(&[2, 0, 3], &[]));
-    let empty_half = Tensor {
-        dtype: Dtype::F16,
-        ..tensor(&[2, 0, 3], &[])
-    };
+    let empty_half = Tensor { dtype: Dtype::F16, ..tensor(&[2, 0, 3], &[]) };
     assert_eq!(read("empty_fortran.npy"), empty_half);
 }
 
@@ -159,11 +118,7 @@ fn reads_headers_that_numpy_no_longer_writes() {
         let folder = folder();
         let path = folder.path().join("x.NPY");
         fs::write(&path, npy(header, &data)).unwrap();
-        assert_eq!(
-            Tensor::read(&path, None).unwrap(),
-            tensor(&[1, 1], &[1.5]),
-            "{header}"
-        );
+        assert_eq!(Tensor::read(&path, None).unwrap(), tensor(&[1, 1], &[1.5]), "{header}");
     }
 }
 
@@ -177,10 +132,7 @@ fn refuses_other_npy_dtypes() {
         ("object", "\"|O\" (Python objects)"),
         ("text", "\"<U2\""),
         ("structured", "a structured dtype"),
-        (
-            "bf16",
-            "\"<V2\" (raw bytes; bf16 must come as .safetensors)",
-        ),
+        ("bf16", "\"<V2\" (raw bytes; bf16 must come as .safetensors)"),
     ] {
         let path = fixture(&format!("{name}.npy"));
         let expected = format!("expected the dtype f2, f4 or f8 ('<' or '>'), got {found}");
@@ -197,34 +149,15 @@ fn refuses_malformed_npy() {
         (&good[..0], inside.as_str()),
         (&good[..7], &inside),
         (&good[..9], &inside),
+        (&good[..30], &invalid("a header of 58 bytes is stated, 20 bytes follow")),
+        (b"\x89PNG\r\n\x1a\n", &invalid(r"expected the first bytes \x93NUMPY, got \x89PNG\r\n")),
+        (b"\x93NUMPY\x04\x00", &invalid("expected format version 1.0, 2.0 or 3.0, got 4.0")),
+        (b"\x93NUMPY\x03\x00\xff\xff\xff\xff{", &invalid("a header of 4294967295 bytes is stated, 1 bytes follow")),
         (
-            &good[..30],
-            &invalid("a header of 58 bytes is stated, 20 bytes follow"),
-        ),
-        (
-            b"\x89PNG\r\n\x1a\n",
-            &invalid(r"expected the first bytes \x93NUMPY, got \x89PNG\r\n"),
-        ),
-        (
-            b"\x93NUMPY\x04\x00",
-            &invalid("expected format version 1.0, 2.0 or 3.0, got 4.0"),
-        ),
-        (
-            b"\x93NUMPY\x03\x00\xff\xff\xff\xff{",
-            &invalid("a header of 4294967295 bytes is stated, 1 bytes follow"),
-        ),
-        (
-            &[
-                b"\x93NUMPY\x02\x00\x00\x00\x01\x00".as_slice(),
-                " ".repeat(65536).as_bytes(),
-            ]
-            .concat(),
+            &[b"\x93NUMPY\x02\x00\x00\x00\x01\x00".as_slice(), " ".repeat(65536).as_bytes()].concat(),
             &invalid("expected a header of at most 65535 bytes, got 65536"),
         ),
-        (
-            b"\x93NUMPY\x01\x00\x01\x00\xff",
-            &invalid("expected text in the header, got other bytes"),
-        ),
+        (b"\x93NUMPY\x01\x00\x01\x00\xff", &invalid("expected text in the header, got other bytes")),
     ] {
         assert_eq!(refusal("x.npy", bytes), expected);
     }
@@ -238,40 +171,19 @@ fn refuses_malformed_npy_dictionaries() {
         ("{", r#"expected a string in the header, got """#),
         ("{'descr", r#"expected a string in the header, got "descr""#),
         ("{'descr'}", r#"expected ":" in the header, got "}""#),
-        (
-            "{'descr': 4}",
-            r#"expected a string in the header, got "4}""#,
-        ),
-        (
-            "{'order': 4}",
-            r#"expected descr, fortran_order or shape in the header, got "order""#,
-        ),
-        (
-            "{'fortran_order': 1}",
-            r#"expected True or False in the header, got "1}""#,
-        ),
+        ("{'descr': 4}", r#"expected a string in the header, got "4}""#),
+        ("{'order': 4}", r#"expected descr, fortran_order or shape in the header, got "order""#),
+        ("{'fortran_order': 1}", r#"expected True or False in the header, got "1}""#),
         ("{'shape': 3}", r#"expected "(" in the header, got "3}""#),
-        (
-            "{'shape': (-3,)}",
-            r#"expected the length of an axis in the header, got "-3,)}""#,
-        ),
+        ("{'shape': (-3,)}", r#"expected the length of an axis in the header, got "-3,)}""#),
         ("{'shape': (3", r#"expected ")" in the header, got """#),
-        (
-            "{'shape': (3,) 'descr': '<f4'}",
-            r#"expected "}" in the header, got "'descr': '<f4'}""#,
-        ),
+        ("{'shape': (3,) 'descr': '<f4'}", r#"expected "}" in the header, got "'descr': '<f4'}""#),
         (
             "{'shape': (99999999999999999999,)}",
             r#"expected the length of an axis in the header, got "99999999999999999999,)}""#,
         ),
-        (
-            "{'descr': '<f4', 'shape': ()}",
-            r#"expected the keys descr, fortran_order and shape in the header, got """#,
-        ),
-        (
-            "{'descr': '<f4', 'fortran_order': False, 'shape': ()}\n{",
-            r#"expected nothing more in the header, got "{""#,
-        ),
+        ("{'descr': '<f4', 'shape': ()}", r#"expected the keys descr, fortran_order and shape in the header, got """#),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': ()}\n{", r#"expected nothing more in the header, got "{""#),
     ] {
         let text = refusal("x.npy", &npy(header, &[0; 4]));
         assert_eq!(text, format!("not a valid .npy file: {fault}"), "{header}");
@@ -293,68 +205,30 @@ fn refuses_npy_of_another_length_or_too_large() {
         ("()", 0, length(4, 0, "cut short")),
         ("(0,)", 4, length(0, 4, "too long")),
         ("(1099511627776,)", 4, length(4 << 40, 4, "cut short")),
-        (
-            "(4294967296, 4294967296)",
-            0,
-            large("[4294967296, 4294967296]"),
-        ),
+        ("(4294967296, 4294967296)", 0, large("[4294967296, 4294967296]")),
         ("(2305843009213693951,)", 4, large("[2305843009213693951]")),
-        (
-            "(0, 4294967296, 4294967296)",
-            0,
-            large("[0, 4294967296, 4294967296]"),
-        ),
-        (
-            &format!("({ones})"),
-            4,
-            "expected at most 64 axes in a .npy file, got 65".to_owned(),
-        ),
+        ("(0, 4294967296, 4294967296)", 0, large("[0, 4294967296, 4294967296]")),
+        (&format!("({ones})"), 4, "expected at most 64 axes in a .npy file, got 65".to_owned()),
     ] {
-        assert_eq!(
-            refusal("x.npy", &npy_of_shape(shape, &vec![0; bytes])),
-            expected
-        );
+        assert_eq!(refusal("x.npy", &npy_of_shape(shape, &vec![0; bytes])), expected);
     }
 }
 
 #[test]
 fn reads_safetensors_by_name() {
     let path = fixture("types.safetensors");
-    for (name, dtype) in [
-        ("half", Dtype::F16),
-        ("brain", Dtype::Bf16),
-        ("single", Dtype::F32),
-    ] {
-        assert_eq!(
-            Tensor::read(&path, Some(name)).unwrap(),
-            steps(dtype),
-            "{name}"
-        );
+    for (name, dtype) in [("half", Dtype::F16), ("brain", Dtype::Bf16), ("single", Dtype::F32)] {
+        assert_eq!(Tensor::read(&path, Some(name)).unwrap(), steps(dtype), "{name}");
     }
     let double = Tensor::read(&path, Some("double")).unwrap();
     let note = Some("f64 narrowed to f32".to_owned());
-    assert_eq!(
-        double,
-        Tensor {
-            note,
-            ..steps(Dtype::F32)
-        }
-    );
-    assert_eq!(
-        Tensor::read(&path, Some("scalar")).unwrap(),
-        tensor(&[], &[1.5])
-    );
-    assert_eq!(
-        Tensor::read(&path, Some("empty")).unwrap(),
-        tensor(&[2, 0, 3], &[])
-    );
+    assert_eq!(double, Tensor { note, ..steps(Dtype::F32) });
+    assert_eq!(Tensor::read(&path, Some("scalar")).unwrap(), tensor(&[], &[1.5]));
+    assert_eq!(Tensor::read(&path, Some("empty")).unwrap(), tensor(&[2, 0, 3], &[]));
 
     let one = fixture("one.safetensors");
     assert_eq!(Tensor::read(&one, None).unwrap(), steps(Dtype::F32));
-    assert_eq!(
-        Tensor::read(&one, Some("steps")).unwrap(),
-        steps(Dtype::F32)
-    );
+    assert_eq!(Tensor::read(&one, Some("steps")).unwrap(), steps(Dtype::F32));
 }
 
 #[test]
@@ -364,10 +238,7 @@ fn refuses_what_a_safetensors_file_does_not_hold() {
         complaint(Tensor::read(&path, name), &path)
     };
     let types = r#""brain", "double", "empty", "half", "ids", "scalar", "single""#;
-    assert_eq!(
-        complain("types.safetensors", None),
-        format!("expected the name of a tensor; the file holds {types}")
-    );
+    assert_eq!(complain("types.safetensors", None), format!("expected the name of a tensor; the file holds {types}"));
     assert_eq!(
         complain("types.safetensors", Some("halve")),
         format!("expected a tensor named \"halve\"; the file holds {types}")
@@ -379,10 +250,7 @@ fn refuses_what_a_safetensors_file_does_not_hold() {
     let many = complain("many.safetensors", None);
     assert_eq!(many.matches("layer.").count(), 10);
     assert!(many.ends_with(r#""layer.7" and 2 more"#), "{many}");
-    assert_eq!(
-        complain("none.safetensors", None),
-        "expected the name of a tensor; the file holds no tensor"
-    );
+    assert_eq!(complain("none.safetensors", None), "expected the name of a tensor; the file holds no tensor");
 }
 
 #[test]
@@ -394,46 +262,25 @@ fn refuses_malformed_safetensors() {
     };
     for (bytes, expected) in [
         (&one[..5], invalid("the file ends inside its header")),
-        (
-            &one[..40],
-            invalid("a header of 64 bytes is stated, 32 bytes follow"),
-        ),
+        (&one[..40], invalid("a header of 64 bytes is stated, 32 bytes follow")),
         (&one[..one.len() - 1], length(96, 95, "cut short")),
         (&[one.as_slice(), &[0]].concat(), length(96, 97, "too long")),
+        (&[0xff; 8], invalid("a header of 18446744073709551615 bytes is stated, 0 bytes follow")),
+        (&safe("[", &[]), invalid("invalid type: sequence, expected struct HashMetadata at line 1 column 0")),
         (
-            &[0xff; 8],
-            invalid("a header of 18446744073709551615 bytes is stated, 0 bytes follow"),
-        ),
-        (
-            &safe("[", &[]),
-            invalid("invalid type: sequence, expected struct HashMetadata at line 1 column 0"),
-        ),
-        (
-            &safe(
-                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
-                &[0; 4],
-            ),
+            &safe(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, &[0; 4]),
             invalid("invalid shape, data type, or offset for tensor"),
         ),
         (
-            &safe(
-                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
-                &[0; 8],
-            ),
+            &safe(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, &[0; 8]),
             invalid("invalid offset for tensor `a`"),
         ),
         (
-            &safe(
-                r#"{"a\nb":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
-                &[0; 8],
-            ),
+            &safe(r#"{"a\nb":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, &[0; 8]),
             invalid("invalid offset for tensor `a b`"),
         ),
         (
-            &safe(
-                r#"{"a":{"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}}"#,
-                &[],
-            ),
+            &safe(r#"{"a":{"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}}"#, &[]),
             "a tensor of shape [0, 4294967296, 4294967296] does not fit into memory".to_owned(),
         ),
     ] {
@@ -452,19 +299,11 @@ fn refuses_safetensors_whose_size_overflows() {
     for i in 0..9 {
         let size = ((1 << 61) - 8).min(u64::MAX - 7 - start);
         let end = start + size;
-        entries.push(format!(
-            r#""{i}":{{"dtype":"U8","shape":[{size}],"data_offsets":[{start},{end}]}}"#
-        ));
+        entries.push(format!(r#""{i}":{{"dtype":"U8","shape":[{size}],"data_offsets":[{start},{end}]}}"#));
         start = end;
     }
-    let text = refusal(
-        "x.safetensors",
-        &safe(&format!("{{{}}}", entries.join(",")), &[]),
-    );
-    assert_eq!(
-        text,
-        "expected 18446744073709551608 bytes of data after the header, got 0: the file is cut short"
-    );
+    let text = refusal("x.safetensors", &safe(&format!("{{{}}}", entries.join(",")), &[]));
+    assert_eq!(text, "expected 18446744073709551608 bytes of data after the header, got 0: the file is cut short");
 }
 
 #[test]
@@ -476,28 +315,16 @@ fn tells_the_format_by_extension_then_by_content() {
         Tensor::read(&path, None).map_err(|e| complaint::<()>(Err(e), &path))
     };
     for name in ["a.Npy", "npy", "a", "a.bin", "a.npy.part"] {
-        assert_eq!(
-            read_as(name, "f4_le.npy").unwrap(),
-            steps(Dtype::F32),
-            "{name}"
-        );
+        assert_eq!(read_as(name, "f4_le.npy").unwrap(), steps(Dtype::F32), "{name}");
     }
     for name in ["b.SAFETENSORS", "b", "b.bin"] {
-        assert_eq!(
-            read_as(name, "one.safetensors").unwrap(),
-            steps(Dtype::F32),
-            "{name}"
-        );
+        assert_eq!(read_as(name, "one.safetensors").unwrap(), steps(Dtype::F32), "{name}");
     }
     assert_eq!(
         read_as("c.txt", "make.py").unwrap_err(),
         "expected a .npy or .safetensors file, got neither by its extension nor by its first bytes"
     );
-    assert!(
-        read_as("c.npy", "one.safetensors")
-            .unwrap_err()
-            .starts_with("not a valid .npy file")
-    );
+    assert!(read_as("c.npy", "one.safetensors").unwrap_err().starts_with("not a valid .npy file"));
 }
 
 #[cfg(unix)]
@@ -505,10 +332,7 @@ fn tells_the_format_by_extension_then_by_content() {
 fn says_why_a_file_cannot_be_opened() {
     let folder = folder();
     let absent = folder.path().join("absent.npy");
-    assert_eq!(
-        complaint(Tensor::read(&absent, None), &absent),
-        "cannot read: No such file or directory (os error 2)"
-    );
+    assert_eq!(complaint(Tensor::read(&absent, None), &absent), "cannot read: No such file or directory (os error 2)");
     assert_eq!(
         complaint(Tensor::read(folder.path(), None), folder.path()),
         "cannot read: Is a directory (os error 21)"
@@ -528,11 +352,7 @@ fn writes_the_same_bytes_as_the_reference_writers() {
         let folder = folder();
         let path = folder.path().join(file);
         tensor.write(&path, "steps").unwrap();
-        assert_eq!(
-            fs::read(&path).unwrap(),
-            fs::read(fixture(file)).unwrap(),
-            "{file}"
-        );
+        assert_eq!(fs::read(&path).unwrap(), fs::read(fixture(file)).unwrap(), "{file}");
         assert_eq!(names_in(folder.path()), [file]);
     }
 }
@@ -543,12 +363,7 @@ fn rounds_to_nearest_even() {
     let values = [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65520.0, -1e-9];
     let folder = folder();
     let path = folder.path().join("x.npy");
-    Tensor {
-        dtype: Dtype::F16,
-        ..tensor(&[4], &values)
-    }
-    .write(&path, "")
-    .unwrap();
+    Tensor { dtype: Dtype::F16, ..tensor(&[4], &values) }.write(&path, "").unwrap();
     let expected = [1.0, 1.0 + 1.0 / 512.0, f32::INFINITY, -0.0];
     let read = Tensor::read(&path, None).unwrap();
     assert_eq!(read.data, expected);
@@ -564,26 +379,10 @@ fn refuses_to_write_what_the_format_cannot_hold() {
             "x.npy",
             "bf16 has no .npy dtype: expected f32 or f16, or a file name that ends in .safetensors",
         ),
-        (
-            steps(Dtype::F32),
-            "x.txt",
-            "expected a file name that ends in .npy or .safetensors",
-        ),
-        (
-            steps(Dtype::F32),
-            "x",
-            "expected a file name that ends in .npy or .safetensors",
-        ),
-        (
-            tensor(&[2, 3], &[0.0; 5]),
-            "x.npy",
-            "expected as many values as shape [2, 3] has, got 5",
-        ),
-        (
-            tensor(&[1; 65], &[0.0]),
-            "x.npy",
-            "expected at most 64 axes in a .npy file, got 65",
-        ),
+        (steps(Dtype::F32), "x.txt", "expected a file name that ends in .npy or .safetensors"),
+        (steps(Dtype::F32), "x", "expected a file name that ends in .npy or .safetensors"),
+        (tensor(&[2, 3], &[0.0; 5]), "x.npy", "expected as many values as shape [2, 3] has, got 5"),
+        (tensor(&[1; 65], &[0.0]), "x.npy", "expected at most 64 axes in a .npy file, got 65"),
         (
             steps(Dtype::F32),
             "x.safetensors",
@@ -591,15 +390,10 @@ fn refuses_to_write_what_the_format_cannot_hold() {
         ),
     ] {
         let path = folder.path().join(file);
-        assert_eq!(
-            complaint(tensor.write(&path, "__metadata__"), &path),
-            expected
-        );
+        assert_eq!(complaint(tensor.write(&path, "__metadata__"), &path), expected);
     }
     assert!(names_in(folder.path()).is_empty());
-    tensor(&[1; 64], &[0.0])
-        .write(&folder.path().join("x.npy"), "")
-        .unwrap();
+    tensor(&[1; 64], &[0.0]).write(&folder.path().join("x.npy"), "").unwrap();
 }
 
 #[test]
@@ -674,10 +468,7 @@ mod unix {
     #[test]
     fn a_symbolic_link_stays_one() {
         let folder = folder();
-        let (real, link) = (
-            folder.path().join("real.npy"),
-            folder.path().join("link.npy"),
-        );
+        let (real, link) = (folder.path().join("real.npy"), folder.path().join("link.npy"));
         fs::write(&real, "old").unwrap();
         symlink("real.npy", &link).unwrap();
         steps(Dtype::F32).write(&link, "").unwrap();
@@ -690,10 +481,7 @@ mod unix {
         let folder = folder();
         let path = folder.path().join("x.npy");
         fs::create_dir(&path).unwrap();
-        assert_eq!(
-            complaint(steps(Dtype::F32).write(&path, ""), &path),
-            "cannot write: Is a directory (os error 21)"
-        );
+        assert_eq!(complaint(steps(Dtype::F32).write(&path, ""), &path), "cannot write: Is a directory (os error 21)");
     }
 
     #[cfg(target_os = "linux")]
@@ -722,9 +510,7 @@ mod unix {
         assert_eq!(bytes, fs::read(fixture("f4_le.npy")).unwrap());
 
         let (reader, mut writer) = io::pipe().unwrap();
-        writer
-            .write_all(&fs::read(fixture("one.safetensors")).unwrap())
-            .unwrap();
+        writer.write_all(&fs::read(fixture("one.safetensors")).unwrap()).unwrap();
         drop(writer);
         let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
         assert_eq!(Tensor::read(&path, None).unwrap(), steps(Dtype::F32));
@@ -751,10 +537,7 @@ fn dtypes_are_named_as_they_print() {
     }
     assert_eq!(format!("[{:>5}]", Dtype::F16), "[  f16]");
     let error = "f64".parse::<Dtype>().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "expected the dtype f32, f16 or bf16, got \"f64\""
-    );
+    assert_eq!(error.to_string(), "expected the dtype f32, f16 or bf16, got \"f64\"");
 }
 
 #[test]
@@ -777,10 +560,7 @@ fn axes_count_from_both_ends() {
 fn moves_an_axis_by_hand() {
     let data = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
     let (moved, shape) = move_axis_last(&data, &[2, 3], 0);
-    assert_eq!(
-        (moved.as_slice(), shape.as_slice()),
-        ([0.0, 3.0, 1.0, 4.0, 2.0, 5.0].as_slice(), [3, 2].as_slice())
-    );
+    assert_eq!((moved.as_slice(), shape.as_slice()), ([0.0, 3.0, 1.0, 4.0, 2.0, 5.0].as_slice(), [3, 2].as_slice()));
     assert_eq!(move_axis_last(&[], &[2, 0, 3], 0), (vec![], vec![0, 3, 2]));
     assert_eq!(move_axis_back(&[], &[0, 3, 2], 0), (vec![], vec![2, 0, 3]));
 }
@@ -797,13 +577,11 @@ fn dtypes() -> impl Strategy<Value = Dtype> {
 fn tensors() -> impl Strategy<Value = Tensor> {
     (shapes(6), dtypes()).prop_flat_map(|(shape, dtype)| {
         let values = shape.iter().product::<usize>();
-        prop::collection::vec(any::<u32>().prop_map(f32::from_bits), values).prop_map(move |data| {
-            Tensor {
-                shape: shape.clone(),
-                dtype,
-                data,
-                note: None,
-            }
+        prop::collection::vec(any::<u32>().prop_map(f32::from_bits), values).prop_map(move |data| Tensor {
+            shape: shape.clone(),
+            dtype,
+            data,
+            note: None,
         })
     })
 }
@@ -815,11 +593,7 @@ fn stored_bits(value: f32, dtype: Dtype) -> u32 {
         Dtype::F16 => f16::from_f32(value).to_f32(),
         Dtype::Bf16 => bf16::from_f32(value).to_f32(),
     };
-    if stored.is_nan() {
-        f32::NAN.to_bits()
-    } else {
-        stored.to_bits()
-    }
+    if stored.is_nan() { f32::NAN.to_bits() } else { stored.to_bits() }
 }
 
 /// 0, 1, 2, ... in C order, and the same tensor's values in Fortran order, by plain indexing.

@@ -1,0 +1,146 @@
+//! Adapters, and how long work on them takes.
+
+use std::time::Instant;
+
+use cpu_time::ProcessTime;
+use onesum::Bound;
+use onesum::host::{Gpu, HostError};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::terminal::quietly;
+
+/// Opens the adapter of this name or number, or the one that wgpu programs take.
+pub fn open(adapter: Option<&str>) -> Result<Gpu, Failure> {
+    Ok(quietly(|| Gpu::open(adapter))?)
+}
+
+/// An adapter in JSON. Field names are stable.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdapterRecord {
+    /// `llvmpipe (LLVM 15.0.6, 256 bits)`.
+    pub name: String,
+    /// `discrete-gpu`, `integrated-gpu`, `virtual-gpu`, `cpu` or `other`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// `vulkan`, `gl`, `metal`, `dx12`.
+    pub backend: String,
+    /// The driver's name.
+    pub driver: String,
+    /// The driver's version, in its own words.
+    pub driver_info: String,
+    /// Invocations of a subgroup, least and most.
+    pub subgroup_sizes: [u32; 2],
+}
+
+impl AdapterRecord {
+    /// What the adapter says of itself.
+    pub fn new(info: &wgpu::AdapterInfo) -> Self {
+        let kind = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete-gpu",
+            wgpu::DeviceType::IntegratedGpu => "integrated-gpu",
+            wgpu::DeviceType::VirtualGpu => "virtual-gpu",
+            wgpu::DeviceType::Cpu => "cpu",
+            wgpu::DeviceType::Other => "other",
+        };
+        Self {
+            name: info.name.clone(),
+            kind,
+            backend: format!("{:?}", info.backend).to_lowercase(),
+            driver: info.driver.clone(),
+            driver_info: info.driver_info.clone(),
+            subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
+        }
+    }
+
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let driver = [self.driver.as_str(), self.driver_info.as_str()];
+        let driver = driver.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" ");
+        let parts = [self.name.as_str(), self.kind, &self.backend, &driver];
+        parts.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What some work took, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Elapsed {
+    /// By the GPU's own clock, or from submit to done.
+    pub seconds: f64,
+    /// Of this process, on all its threads.
+    pub cpu: f64,
+}
+
+/// Measures work: by timestamps of the GPU where it offers them, else from submit to done.
+pub struct Clock {
+    queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
+}
+
+/// The bytes of two timestamps.
+const TWO_STAMPS: u64 = 16;
+
+impl Clock {
+    /// The best clock for this device.
+    pub fn new(gpu: &Gpu) -> Self {
+        // A CPU adapter's work is done by threads of this very process: the process's own clock sees it all, and
+        // its timestamps say no more.
+        let stamps = gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+            && gpu.info.device_type != wgpu::DeviceType::Cpu;
+        let queries = stamps.then(|| {
+            let set = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("onesum clock"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2,
+            });
+            let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("onesum clock"),
+                size: TWO_STAMPS,
+                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            });
+            (set, buffer)
+        });
+        Self { queries }
+    }
+
+    /// What it measures by, for reports.
+    pub fn method(&self) -> &'static str {
+        if self.queries.is_some() { "GPU timestamps" } else { "submit to done" }
+    }
+
+    /// Runs the steps in one pass, in order, and waits until they are done.
+    pub fn time<'a>(&self, gpu: &Gpu, steps: impl Iterator<Item = &'a Bound>) -> Result<Elapsed, HostError> {
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let timestamp_writes = self.queries.as_ref().map(|(query_set, _)| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: Some(0),
+                end_of_pass_write_index: Some(1),
+            });
+            let mut pass =
+                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("onesum"), timestamp_writes });
+            for step in steps {
+                step.record(&mut pass);
+            }
+        }
+        if let Some((set, buffer)) = &self.queries {
+            encoder.resolve_query_set(set, 0..2, buffer, 0);
+        }
+        let commands = encoder.finish();
+        let (wall, cpu) = (Instant::now(), ProcessTime::now());
+        gpu.queue.submit([commands]);
+        gpu.wait()?;
+        let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu.elapsed().as_secs_f64());
+        let seconds = match &self.queries {
+            None => wall,
+            Some((_, buffer)) => {
+                let bytes = gpu.download(buffer, TWO_STAMPS)?;
+                let stamp = |i: usize| bytes.as_chunks().0.get(i).map_or(0, |&b| u64::from_ne_bytes(b));
+                // Some drivers leave the stamps at zero; then the wall clock must do.
+                let ticks = stamp(1).saturating_sub(stamp(0));
+                if ticks == 0 { wall } else { ticks as f64 * f64::from(gpu.queue.get_timestamp_period()) * 1e-9 }
+            }
+        };
+        Ok(Elapsed { seconds, cpu })
+    }
+}

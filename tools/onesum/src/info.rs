@@ -1,0 +1,217 @@
+//! `onesum info`: adapters, what they offer, and which variants they can run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use onesum::softmax::{Dtype, Shape, Tier, Variant};
+use onesum::{BuildError, Caps, host};
+use serde::Serialize;
+
+use crate::bench::SHAPES;
+use crate::device::AdapterRecord;
+use crate::failure::Failure;
+use crate::terminal::{quietly, say, say_json};
+
+/// Show adapters, what they offer, and which variants they can run.
+#[derive(clap::Args)]
+pub struct Args {
+    /// List every variant with what it lacks on each adapter
+    #[arg(long)]
+    variants: bool,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The report in JSON. Field names are stable; fields may be added.
+#[derive(Serialize)]
+struct Record {
+    onesum: &'static str,
+    adapters: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    /// What `--adapter` takes.
+    index: usize,
+    #[serde(flatten)]
+    adapter: AdapterRecord,
+    limits: Limits,
+    features: Features,
+    tiers: Vec<Group>,
+    /// The variant that `select` picks for each shape of the benchmark, f32.
+    selected: Vec<Selected>,
+    /// With --variants: every name, and what it lacks (null if nothing).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variants: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// The limits that variants and shapes depend on, named as in `wgpu::Limits`.
+#[derive(Serialize)]
+struct Limits {
+    max_compute_invocations_per_workgroup: u32,
+    max_compute_workgroup_storage_size: u32,
+    max_storage_buffers_per_shader_stage: u32,
+    max_compute_workgroups_per_dimension: u32,
+    max_storage_buffer_binding_size: u64,
+    max_buffer_size: u64,
+    min_storage_buffer_offset_alignment: u32,
+}
+
+/// The features that variants and the clock depend on.
+#[derive(Serialize)]
+struct Features {
+    subgroup: bool,
+    shader_f16: bool,
+    timestamp_query: bool,
+}
+
+/// Variants of one tier.
+#[derive(Serialize)]
+struct Group {
+    /// `baseline`, `subgroup`, each also with `+f16` for the device's own f16 type.
+    tier: &'static str,
+    variants: usize,
+    supported: usize,
+    /// How many variants lack what.
+    lacking: BTreeMap<String, usize>,
+}
+
+#[derive(Serialize)]
+struct Selected {
+    rows: u32,
+    cols: u32,
+    variant: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let adapters = quietly(host::adapters);
+    if adapters.is_empty() {
+        // The library knows what to install here.
+        quietly(|| host::adapter(None))?;
+    }
+    let entries = adapters.iter().enumerate().map(|(i, a)| Entry::new(i, a, args.variants)).collect();
+    let record = Record { onesum: env!("CARGO_PKG_VERSION"), adapters: entries };
+    if args.json {
+        return say_json(&record);
+    }
+    for entry in &record.adapters {
+        say(&entry.text())?;
+    }
+    Ok(())
+}
+
+impl Entry {
+    fn new(index: usize, adapter: &wgpu::Adapter, all: bool) -> Self {
+        let info = adapter.get_info();
+        let (features, limits) = (adapter.features(), adapter.limits());
+        let cpu = info.device_type == wgpu::DeviceType::Cpu;
+        let caps = Caps::from_parts(cpu, features & Caps::useful_features(), &limits);
+        Self {
+            index,
+            adapter: AdapterRecord::new(&info),
+            limits: Limits {
+                max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+                max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,
+                max_storage_buffers_per_shader_stage: limits.max_storage_buffers_per_shader_stage,
+                max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+                max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+                max_buffer_size: limits.max_buffer_size,
+                min_storage_buffer_offset_alignment: limits.min_storage_buffer_offset_alignment,
+            },
+            features: Features {
+                subgroup: caps.subgroup,
+                shader_f16: caps.f16,
+                timestamp_query: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            },
+            tiers: TIERS.iter().map(|&tier| Group::new(tier, &caps)).collect(),
+            selected: SHAPES.iter().map(|&shape| selected(&caps, shape)).collect(),
+            variants: all
+                .then(|| Variant::all().map(|v| (v.to_string(), v.supported(&caps).err().map(|e| lack(&e)))).collect()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let l = &self.limits;
+        let mut lines = vec![
+            format!("{}: {}", self.index, self.adapter.line()),
+            format!(
+                "   workgroups of {} invocations and {} bytes; {} storage buffers, bindings of {} MiB",
+                l.max_compute_invocations_per_workgroup,
+                l.max_compute_workgroup_storage_size,
+                l.max_storage_buffers_per_shader_stage,
+                l.max_storage_buffer_binding_size >> 20,
+            ),
+            format!(
+                "   subgroups {}, f16 {}, timestamps {}",
+                if self.features.subgroup {
+                    format!("of {} to {}", self.adapter.subgroup_sizes[0], self.adapter.subgroup_sizes[1])
+                } else {
+                    "no".to_owned()
+                },
+                yes(self.features.shader_f16),
+                yes(self.features.timestamp_query),
+            ),
+            "   variants".to_owned(),
+        ];
+        lines.extend(self.tiers.iter().map(Group::line));
+        lines.push("   chosen for f32".to_owned());
+        lines.extend(self.selected.iter().map(|s| format!("     {:>6} x {:<8} {}", s.rows, s.cols, s.variant)));
+        if let Some(variants) = &self.variants {
+            lines.push("   all variants".to_owned());
+            let why = |lack: &Option<String>| lack.as_ref().map_or("runs".to_owned(), |l| format!("needs {l}"));
+            lines.extend(variants.iter().map(|(name, lack)| format!("     {name:<46} {}", why(lack))));
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}
+
+/// Tier, and whether the device's own f16 type is used.
+const TIERS: [(Tier, bool, &str); 4] = [
+    (Tier::Baseline, false, "baseline"),
+    (Tier::Subgroup, false, "subgroup"),
+    (Tier::Baseline, true, "baseline+f16"),
+    (Tier::Subgroup, true, "subgroup+f16"),
+];
+
+impl Group {
+    fn new((tier, f16, name): (Tier, bool, &'static str), caps: &Caps) -> Self {
+        let mut group = Self { tier: name, variants: 0, supported: 0, lacking: BTreeMap::new() };
+        for variant in Variant::all().filter(|v| (v.tier, v.native_f16) == (tier, f16)) {
+            group.variants += 1;
+            match variant.supported(caps) {
+                Ok(()) => group.supported += 1,
+                Err(e) => *group.lacking.entry(lack(&e)).or_default() += 1,
+            }
+        }
+        group
+    }
+
+    fn line(&self) -> String {
+        let mut line = format!("     {:<13} {} of {} run here", self.tier, self.supported, self.variants);
+        for (what, n) in &self.lacking {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "; {n} need {what}");
+        }
+        line
+    }
+}
+
+/// What the device lacks, without the variant's name, so that variants can be counted by it.
+fn lack(error: &BuildError) -> String {
+    match error {
+        BuildError::MissingFeature { feature, .. } => (*feature).to_owned(),
+        BuildError::LimitTooLow { limit, needed, available, .. } => format!("{limit} of {needed} (here {available})"),
+        other => other.to_string(),
+    }
+}
+
+fn selected(caps: &Caps, (rows, cols): (u32, u32)) -> Selected {
+    let variant = Variant::select(caps, &Shape::new(rows, cols), Dtype::F32, Dtype::F32);
+    Selected { rows, cols, variant: variant.to_string() }
+}

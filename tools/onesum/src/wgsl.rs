@@ -1,0 +1,62 @@
+//! `onesum wgsl`: the linked WGSL of a variant.
+
+use onesum::shader::Dialect;
+use onesum::softmax::{self, Shape, Spec, Variant};
+
+use crate::failure::Failure;
+use crate::terminal::say;
+
+const EXAMPLES: &str = "\
+Examples:
+  onesum wgsl --list                                     all names
+  onesum wgsl --list split/f32                           those that contain split/f32
+  onesum wgsl softmax/stream/f32/baseline/w256/x4        the text that wgpu compiles
+  onesum wgsl --browser softmax/stream/f32/subgroup/w256/x4
+                                                         the text that a browser wants
+
+A name says: schedule / element type (or input-output) / tier / w = invocations of a workgroup,
+l = of a row, k = quads that each keeps on chip / x = elements moved at a time.";
+
+/// Print the WGSL of a variant.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The variant; with --list, a part of the names to list
+    #[arg(value_name = "VARIANT", required_unless_present = "list")]
+    variant: Option<String>,
+    /// List the names of variants
+    #[arg(long)]
+    list: bool,
+    /// For browsers and Dawn, which want `enable subgroups;` where naga refuses it
+    #[arg(long, conflicts_with = "list")]
+    browser: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let name = args.variant.as_deref().unwrap_or_default();
+    if args.list { list(name) } else { print(name, args.browser) }
+}
+
+fn list(filter: &str) -> Result<(), Failure> {
+    let names: String =
+        Variant::all().map(|v| v.to_string()).filter(|name| name.contains(filter)).map(|name| name + "\n").collect();
+    if names.is_empty() {
+        return Err(Failure::error(format!("no variant's name contains {filter:?}")));
+    }
+    say(&names)
+}
+
+fn print(name: &str, browser: bool) -> Result<(), Failure> {
+    let variant: Variant = name.parse()?;
+    // The text does not depend on the shape.
+    let spec = Spec { input: variant.input, output: variant.output, ..Spec::new(Shape::new(1, 4)) };
+    let dialect = if browser { Dialect::Browser } else { Dialect::Naga };
+    let texts = softmax::wgsl(&spec, &variant, dialect);
+    let count = texts.len();
+    for (i, text) in texts.iter().enumerate() {
+        // Directives must come first in WGSL; comments may come before them.
+        say(&format!("// {variant}, dispatch {} of {count}\n{text}\n", i + 1))?;
+    }
+    Ok(())
+}
