@@ -1,5 +1,41 @@
-//! Softmax as WGSL compute kernels for `wgpu`, exact to 4 ULP, checked against a CPU reference.
-//! (draft)
+//! Softmax as WGSL compute kernels for `wgpu`, within 4 ULP of the exact result for any finite row, checked against a
+//! CPU reference.
+//!
+//! The caller owns device, queue, buffers, encoder and pass; outside of [`host`](crate#cargo-features) this crate never submits, polls, maps or waits.
+//!
+//! ```
+//! use onesum::softmax::{Shape, Spec};
+//! use onesum::{Library, Matrix};
+//!
+//! // Any device will do; this one computes nothing, so that the example runs everywhere.
+//! let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+//! # let buffer = || device.create_buffer(&wgpu::BufferDescriptor {
+//! #     label: None, size: 4 * 32 * 1000, usage: wgpu::BufferUsages::STORAGE, mapped_at_creation: false });
+//! # let (logits, probabilities) = (buffer(), buffer());
+//! let library = Library::new(&device)?; // once per device
+//! let softmax = library.softmax(&Spec::new(Shape::new(32, 1000)))?; // picks a variant, compiles it once
+//! let step = softmax.bind(Matrix::new(&logits, 32, 1000), Matrix::new(&probabilities, 32, 1000))?;
+//!
+//! let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+//! {
+//!     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+//!     step.record(&mut pass); // the caller's pass; cannot fail
+//! }
+//! queue.submit([encoder.finish()]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`softmax`] | specification, variants, operands, shards of rows |
+//! | [`reference`] | the same on the CPU, in f64 and textbook order |
+//! | [`accuracy`] | how far from the reference a result may be, and why |
+//! | [`shader`] | fragments of WGSL and how they are linked |
+//! | [`copy`] | the copy kernel that speeds are compared with |
+//!
+//! # Cargo features
+//!
+//! `host`: a blocking convenience for programs without an engine. `conformance`: the conformance suite.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

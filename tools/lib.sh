@@ -1,0 +1,43 @@
+# Shared by tools/demo, tools/test and .ci/run. To be sourced.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+
+# Mesa's EGL complains on stderr when this is unset.
+export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-${TMPDIR:-/tmp}}"
+
+need_rust() {
+    if ! command -v cargo >/dev/null; then
+        say "cargo is missing: install Rust 1.88 or later, see https://rustup.rs"
+        exit 1
+    fi
+}
+
+# With an adapter, nothing. With none, the software Vulkan driver: installed where that is allowed, named where not.
+# $1: the built program, which knows best whether there is an adapter.
+need_adapter() {
+    if "$1" info >/dev/null 2>&1; then return; fi
+    local packages="mesa-vulkan-drivers libvulkan1" sudo=""
+    if ! command -v apt-get >/dev/null; then
+        say "no adapter that can compute: install a Vulkan driver; Mesa's lavapipe runs on any CPU"
+        exit 1
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        if ! sudo -n true 2>/dev/null; then
+            say "no adapter that can compute: run  sudo apt-get install $packages  and try again"
+            exit 1
+        fi
+        sudo="sudo"
+    fi
+    say "no adapter that can compute: installing the software Vulkan driver ($packages)"
+    $sudo apt-get update -q >&2
+    # shellcheck disable=SC2086
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages >&2
+    if ! "$1" info >/dev/null 2>&1; then
+        say "still no adapter; this is what onesum info says:"
+        "$1" info
+        exit 1
+    fi
+}
