@@ -1,0 +1,124 @@
+//! What the suites share: devices that tell of every error, uploads, and the comparison with the reference.
+#![allow(dead_code)] // No suite uses all of it.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use onesum::accuracy::RowBudget;
+use onesum::host::{Gpu, adapter};
+use onesum::reference::Problem;
+use onesum::softmax::{Dtype, Schedule};
+use onesum::{Library, Matrix};
+
+/// The usage that buffers of an engine's pool have.
+pub const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+/// A value that no result is: guard words have it.
+pub const GUARD: f32 = -7.25e11;
+
+/// A device that computes nothing and collects wgpu's errors instead of panicking.
+pub struct Noop {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub library: Library,
+    errors: Arc<Mutex<Vec<String>>>,
+}
+
+impl Noop {
+    pub fn new(features: wgpu::Features, limits: wgpu::Limits) -> Self {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor {
+            required_features: features,
+            required_limits: limits,
+            ..wgpu::DeviceDescriptor::default()
+        });
+        Self::of(device, queue)
+    }
+
+    /// With the instance, which can tell what objects there are.
+    pub fn with_instance() -> (wgpu::Instance, Self) {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = wgpu::Backends::NOOP;
+        descriptor.backend_options.noop = wgpu::NoopBackendOptions::enabled();
+        let instance = wgpu::Instance::new(descriptor);
+        let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+        (instance, Self::of(device, queue))
+    }
+
+    fn of(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let errors = Arc::new(Mutex::new(Vec::new()));
+        let sink = errors.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| sink.lock().unwrap().push(error.to_string())));
+        let library = Library::new(&device).unwrap();
+        Self { device, queue, library, errors }
+    }
+
+    /// With every optional feature that a variant can use and wgpu's usual limits.
+    pub fn full() -> Self {
+        Self::new(onesum::Caps::useful_features(), wgpu::Limits::default())
+    }
+
+    pub fn buffer(&self, bytes: u64) -> wgpu::Buffer {
+        buffer(&self.device, bytes, USAGE)
+    }
+
+    /// What wgpu has complained of since the last call.
+    pub fn errors(&self) -> Vec<String> {
+        std::mem::take(&mut self.errors.lock().unwrap())
+    }
+}
+
+pub fn buffer(device: &wgpu::Device, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+}
+
+/// The adapter's device, with all that it offers: one for all tests of a suite, so that pipelines are built once.
+pub fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| Gpu::open(None).expect("an adapter; tools/test installs one"))
+}
+
+/// A device of the same adapter with other limits.
+pub fn gpu_with(change: impl FnOnce(&mut wgpu::Limits)) -> Gpu {
+    let adapter = adapter(None).expect("an adapter; tools/test installs one");
+    let mut limits = adapter.limits();
+    change(&mut limits);
+    let features = adapter.features() & onesum::Caps::useful_features();
+    Gpu::with(&adapter, features, limits).unwrap()
+}
+
+pub fn upload(gpu: &Gpu, values: &[f32]) -> wgpu::Buffer {
+    gpu.upload(bytemuck::cast_slice(values)).unwrap()
+}
+
+pub fn download(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec(&gpu.download(buffer, buffer.size()).unwrap())
+}
+
+/// One column with an entry a row.
+pub fn column(buffer: &wgpu::Buffer, rows: u32) -> Matrix<'_> {
+    Matrix::new(buffer, rows, 1)
+}
+
+/// Plain logits of either sign that repeat for a seed.
+pub fn logits(seed: u32, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 16_777_216.0 * 16.0 - 8.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Holds f32 probabilities, row after row without gaps, against the reference, by the budget of docs/accuracy.md.
+pub fn assert_probabilities(problem: &Problem<'_>, schedule: Schedule, got: &[f32]) {
+    assert_eq!(got.len(), problem.rows() * problem.cols);
+    for r in 0..problem.rows() {
+        let row = problem.row(r);
+        let budget = RowBudget::new(&row, schedule, Dtype::F32);
+        for c in 0..problem.cols {
+            let (budget, got) = (budget.probability(c), got[r * problem.cols + c]);
+            assert!(budget.judge(got).ok, "[{r}, {c}] is {got:e}, not {:e}", budget.want);
+        }
+    }
+}
