@@ -71,7 +71,7 @@ impl<'a> Matrix<'a> {
         let end = self.extent().checked_mul(element).and_then(|n| n.checked_add(start)).ok_or(out(u64::MAX))?;
 
         // Bindings are whole words, so half a word at the very end of a buffer is out of reach.
-        if end.next_multiple_of(4) > self.buffer.size() {
+        if end.checked_next_multiple_of(4).is_none_or(|end| end > self.buffer.size()) {
             return Err(out(end));
         }
         if !self.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {

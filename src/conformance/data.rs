@@ -28,7 +28,7 @@ impl Random {
     }
 
     pub fn below(&mut self, n: u32) -> u32 {
-        ((self.bits() >> 32) * u64::from(n.max(1)) >> 32) as u32
+        (((self.bits() >> 32) * u64::from(n.max(1))) >> 32) as u32
     }
 }
 

@@ -70,12 +70,10 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     }
     let data = Data::of(case);
     match execute(gpu, case, &data) {
-        Err(HostError::Build(BuildError::TooManyBuffers { operands, available })) => {
-            Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len()))
-        }
-        Err(HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available }))) => {
-            Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len()))
-        }
+        Err(
+            HostError::Build(BuildError::TooManyBuffers { operands, available })
+            | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
+        ) => Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
         Err(error) => Outcome::Failed(Failure::Broken(error.to_string())),
         Ok(results) => {
             let results = match fault {

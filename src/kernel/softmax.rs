@@ -346,9 +346,9 @@ impl Softmax {
                 if variant.input != variant.output || softmax.check_buffers(fewest).is_err() {
                     return Err(error);
                 }
-                softmax.build(fewest)?
+                softmax.build(fewest)?;
             }
-        };
+        }
         Ok(softmax)
     }
 

@@ -246,11 +246,14 @@ impl Variant {
 }
 
 /// A CPU adapter runs a workgroup's subgroups one after another and pays for each barrier: one subgroup is enough.
+/// Keeping the row on chip does not pay there: indexed registers cost more than reading it again.
 fn for_cpu(shape: &Shape) -> (Schedule, u32, u32, u32) {
     match shape.cols {
         0..=32 => (Schedule::Rows, 8, 1, 8),
         33..=128 => (Schedule::Rows, 8, 1, 32),
-        129..=262_143 => (Schedule::Stream, 8, 8, 0),
+        129..=65_535 => (Schedule::Stream, 8, 8, 0),
+        // A core for each workgroup: with few rows, the row is split.
+        65_536..=1_500_000 if shape.rows >= 4 => (Schedule::Stream, 8, 8, 0),
         _ => (Schedule::Split, 8, 8, 0),
     }
 }
