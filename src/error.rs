@@ -187,8 +187,8 @@ pub enum BindError {
         /// What came.
         got: String,
     },
-    /// The device is lost or out of memory.
-    #[error("the device gave no memory for the parameters: {message}")]
+    /// The device is lost or out of memory, or a buffer is destroyed or another device's.
+    #[error("the device refused to bind: {message}")]
     Device {
         /// What wgpu said.
         message: String,

@@ -193,7 +193,7 @@ fn layout_entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
 
 /// What a future has at once. Outside the browser an error scope's always has; in the browser the error
 /// reaches the device's uncaptured-error handler instead, and nothing here may block.
-fn ready<F: Future>(future: F) -> Option<F::Output> {
+pub(crate) fn ready<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,

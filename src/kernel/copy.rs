@@ -63,6 +63,9 @@ pub struct Copy {
 
 impl Copy {
     pub(crate) fn new(library: &Library, variant: Variant) -> Result<Self, BuildError> {
+        if !Variant::ALL.contains(&variant) {
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why: "Variant::ALL does not have it" });
+        }
         if variant.width > library.caps().max_invocations {
             return Err(BuildError::LimitTooLow {
                 variant: variant.to_string(),

@@ -103,9 +103,12 @@ pub(crate) fn place<'a>(
         if needed > caps.max_binding_bytes {
             return Err(BindError::WindowTooLarge { what: placed.what, needed, available: caps.max_binding_bytes });
         }
-        // A binding is below 2^32 bytes on every device there is; the check keeps the arithmetic honest.
-        placed.offset = u32::try_from((placed.bytes.start - placed.range.start) / operand.element)
-            .map_err(|_| BindError::WindowTooLarge { what: placed.what, needed, available: u64::from(u32::MAX) })?;
+        // Shaders count elements in u32. Where a binding may be 4 GiB and more, this is the narrower limit.
+        let most = u64::from(u32::MAX) * operand.element;
+        if needed > most {
+            return Err(BindError::WindowTooLarge { what: placed.what, needed, available: most });
+        }
+        placed.offset = ((placed.bytes.start - placed.range.start) / operand.element) as u32;
     }
     Ok(Placement { placed, src_in_dst, write_all })
 }

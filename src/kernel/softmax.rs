@@ -26,7 +26,7 @@ pub(crate) use params::{MapParams, Params};
 
 use crate::bound::Step;
 use crate::kernel::place::{Placement, grid, place};
-use crate::library::{Access, Built};
+use crate::library::{Access, Built, ready};
 use crate::shader::{Dialect, Header};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 use sources::Stage;
@@ -397,6 +397,7 @@ impl Softmax {
             return self.bind_empty(operands);
         }
         self.check_variant(operands)?;
+        self.check_sinks(operands)?;
         let mut bound = Bound::default();
         for &stage in Stage::of(self.variant.schedule) {
             bound.steps.push(self.step(stage, operands)?);
@@ -450,6 +451,21 @@ impl Softmax {
         for (what, m) in [("src", Some(operands.src)), ("dst", Some(operands.dst)), ("mask", mask)] {
             if self.variant.quads && m.is_some_and(|m| !m.in_quads()) {
                 return Err(BindError::NotInQuads { what, variant: self.variant.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a split row, the dispatch that reads the sinks is not the one that writes: `place` does not see both.
+    fn check_sinks(&self, operands: &Operands<'_>) -> Result<(), BindError> {
+        let Some(sinks) = operands.sinks.filter(|_| self.variant.schedule == Schedule::Split) else { return Ok(()) };
+        let read = sinks.matrix.bytes(4, "sinks")?;
+        let written = [("dst", Some(operands.dst), self.spec.output.bytes()), ("lse", operands.lse, 4)];
+        for (what, m, element) in written {
+            let Some(m) = m.filter(|m| m.buffer == sinks.matrix.buffer) else { continue };
+            let bytes = m.bytes(element, what)?;
+            if bytes.start < read.end && read.start < bytes.end {
+                return Err(BindError::Overlap { what, other: "sinks" });
             }
         }
         Ok(())
@@ -560,6 +576,8 @@ pub(crate) fn step(
     groups: [u32; 2],
 ) -> Result<Step, BindError> {
     let bytes = bytemuck::bytes_of(params);
+    // A buffer does not tell whether it was destroyed, or which device it is of.
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let uniform = device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("onesum params"),
         size: bytes.len() as u64,
@@ -591,6 +609,9 @@ pub(crate) fn step(
         layout: &built.layout,
         entries: &entries,
     });
+    if let Some(Some(error)) = ready(scope.pop()) {
+        return Err(BindError::Device { message: error.to_string() });
+    }
     Ok(Step { pipeline: built.pipeline, bind_group, groups })
 }
 

@@ -14,6 +14,9 @@ pub const PARTIAL_BYTES: u64 = 16;
 
 const PARTIAL_WORDS: u32 = 4;
 
+/// `SINK_COLUMN` of the shaders.
+const LAST_COLUMN: u32 = 0x7fff_fff0;
+
 /// A softmax of one shard of every row.
 ///
 /// Causal masks, `ALiBi`, and valid lengths are not offered here: they speak of columns of the whole row.
@@ -32,7 +35,7 @@ impl ShardSpec {
         let variant = spec.variant.unwrap_or_else(|| {
             let caps = library.caps();
             let chosen = Variant::select(caps, &spec.shape, spec.input, spec.output);
-            let width = if caps.cpu { 8 } else { 256.min(caps.max_invocations) };
+            let width = if caps.cpu || caps.max_invocations < 256 { 8 } else { 256 };
             let tier = if caps.subgroup { Tier::Subgroup } else { Tier::Baseline };
             Variant { schedule: Schedule::Split, width, lanes: width, keep: 0, tier, ..chosen }
         });
@@ -93,6 +96,11 @@ impl Shard {
         let placement = place(caps, &list, pair, softmax.variant.input == softmax.variant.output)?;
         let form = Form::of(&placement);
         softmax.check_buffers(form)?;
+        // Column indices stay below the sink's, and are negated at temperature 0.
+        if self.first_column.checked_add(src.cols).is_none_or(|end| end > LAST_COLUMN) {
+            let got = format!("{} + {}", self.first_column, src.cols);
+            return Err(BindError::BadOption { what: "first_column + columns", expected: "at most 2147483632", got });
+        }
         let (parts, part_quads) = softmax.variant.parts(src.cols);
         let groups = grid(caps, src.rows, u64::from(src.rows) * u64::from(parts))?;
         let mut params = softmax.params(operands, &placement);
@@ -122,15 +130,24 @@ fn check_partials(what: &'static str, m: &Matrix<'_>, rows: u32, count: u32) -> 
     })
 }
 
+/// How many partial sums a row has: some, and not so many that an invocation loops too often over them.
+fn count(partials: &Matrix<'_>) -> Result<u32, BindError> {
+    let count = partials.cols / PARTIAL_WORDS;
+    if (1..=32_768).contains(&count) {
+        return Ok(count);
+    }
+    Err(BindError::BadOption { what: "partials", expected: "1 to 32768 per row", got: count.to_string() })
+}
+
 impl ShardSum {
     pub(crate) fn new(library: &Library, spec: &ShardSpec) -> Result<Self, BuildError> {
         Shard::new(library, spec, Stage::Sum).map(Self)
     }
 
-    /// How many partial sums it leaves for each row of `cols` columns.
+    /// How many partial sums it leaves for each row of `cols` columns: none of none.
     #[must_use]
     pub fn partials(&self, cols: u32) -> u32 {
-        self.0.softmax.variant.parts(cols).0
+        if cols == 0 { 0 } else { self.0.softmax.variant.parts(cols).0 }
     }
 
     /// Binds the shard's logits, and the window of `[rows, 4 · partials(cols)]` u32 that its partial sums go to:
@@ -164,7 +181,7 @@ impl ShardScale {
         let checked = super::Softmax { spec, ..softmax.clone() };
         checked.check_shapes(&Operands { scratch: Some(partials), ..*operands })?;
         given("lse", softmax.spec.lse, operands.lse.is_some())?;
-        self.0.bind(operands, partials, partials.cols / PARTIAL_WORDS)
+        self.0.bind(operands, partials, count(&partials)?)
     }
 }
 
@@ -191,19 +208,12 @@ impl Merge {
     /// As [`super::Softmax::bind_with`].
     pub fn bind(&self, partials: Matrix<'_>, merged: Matrix<'_>, lse: Matrix<'_>) -> Result<Bound, BindError> {
         let rows = partials.rows;
-        let count = partials.cols / PARTIAL_WORDS;
+        let count = count(&partials)?;
         check_partials("partials", &partials, rows, count)?;
         check_partials("merged", &merged, rows, 1)?;
         check_lse(&lse, rows)?;
-        if count > 32_768 {
-            let got = count.to_string();
-            return Err(BindError::BadOption { what: "partials", expected: "at most 32768 per row", got });
-        }
         if rows == 0 {
             return Ok(Bound::default());
-        }
-        if count == 0 {
-            return self.bind_nothing(lse);
         }
         let operand = |binding, what, matrix, writes| Operand { binding, what, matrix, element: 4, writes };
         let list =

@@ -168,7 +168,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         fragment!("lib/row"),
         either!(o.scale.is_some(), "lib/scale_on", "lib/scale_off"),
         either!(o.soft_cap.is_some(), "lib/cap_on", "lib/cap_off"),
-        either!(o.positions.is_some(), "lib/position_on", "lib/position_off"),
+        either!(o.causal || o.alibi, "lib/position_on", "lib/position_off"),
         either!(o.alibi, "lib/slopes_on", "lib/slopes_off"),
         either!(o.temperature, "lib/temperature_on", "lib/temperature_off"),
         limit(spec, variant),

@@ -175,6 +175,10 @@ impl Variant {
     /// # Errors
     /// What it lacks.
     pub fn supported(&self, caps: &Caps) -> Result<(), BuildError> {
+        // The fields are public, but not every combination of them is a kernel.
+        if !Self::all().any(|v| v == *self) {
+            return Err(BuildError::Unsupported { variant: self.to_string(), why: "Variant::all does not have it" });
+        }
         let missing = |feature| BuildError::MissingFeature { variant: self.to_string(), feature };
         let low = |limit, needed, available| BuildError::LimitTooLow {
             variant: self.to_string(),
@@ -203,12 +207,12 @@ impl Variant {
     pub fn max_columns(&self) -> u32 {
         // Iterations of one invocation per quad of its own: pass 1 takes four at a time, others one.
         let passes_in_quarters = match self.schedule {
-            Schedule::Rows | Schedule::OnChip => return self.lanes * self.keep * 4,
+            Schedule::Rows | Schedule::OnChip => return self.lanes.saturating_mul(self.keep).saturating_mul(4),
             Schedule::Stream | Schedule::Online => 5,
             Schedule::Recompute | Schedule::Reload => 12,
-            Schedule::Split => return MAX_PARTS.saturating_mul(MAX_ITERATIONS / 5 * 4 * self.width * 4),
+            Schedule::Split => return self.width.saturating_mul(MAX_ITERATIONS / 5 * 16).saturating_mul(MAX_PARTS),
         };
-        MAX_ITERATIONS / passes_in_quarters * 4 * self.width * 4
+        self.width.saturating_mul(MAX_ITERATIONS / passes_in_quarters * 16)
     }
 
     /// (workgroups that one row is split over, quads that each covers).
@@ -220,8 +224,9 @@ impl Variant {
         }
         // Enough work for one workgroup to be worth its start: long loops for a CPU's narrow ones.
         let per_lane = if self.width <= 8 { 2048 } else { 8 };
-        let wanted = quads.div_ceil(per_lane * self.width).clamp(1, MAX_PARTS);
-        let part = quads.div_ceil(wanted).next_multiple_of(self.width);
+        let width = self.width.clamp(1, 1024);
+        let wanted = quads.div_ceil(per_lane * width).clamp(1, MAX_PARTS);
+        let part = quads.div_ceil(wanted).next_multiple_of(width);
         (quads.div_ceil(part), part)
     }
 
@@ -229,8 +234,13 @@ impl Variant {
     /// question has the same answer.
     #[must_use]
     pub fn select(caps: &Caps, shape: &Shape, input: Dtype, output: Dtype) -> Self {
-        let (schedule, width, lanes, keep) = if caps.cpu { for_cpu(shape) } else { for_gpu(shape) };
-        let (width, lanes) = (width.min(caps.max_invocations), lanes.min(caps.max_invocations));
+        // 256 invocations, 16 bytes each: less is below WebGPU's least.
+        let wide = caps.max_invocations >= 256 && caps.max_workgroup_bytes >= 4096;
+        let (schedule, width, lanes, keep) = match (caps.cpu, wide) {
+            (true, _) => for_cpu(shape),
+            (false, true) => for_gpu(shape),
+            (false, false) => for_small_gpu(shape),
+        };
         Self {
             schedule,
             input,
@@ -269,6 +279,16 @@ fn for_gpu(shape: &Shape) -> (Schedule, u32, u32, u32) {
         8193..=16_384 => (Schedule::OnChip, 256, 256, 16),
         _ if shape.rows >= 512 => (Schedule::Stream, 256, 256, 0),
         _ => (Schedule::Split, 256, 256, 0),
+    }
+}
+
+/// The same where workgroups are of 64 invocations at most.
+fn for_small_gpu(shape: &Shape) -> (Schedule, u32, u32, u32) {
+    match shape.cols {
+        0..=64 => (Schedule::Rows, 64, 4, 4),
+        65..=1024 => (Schedule::OnChip, 64, 64, 4),
+        1025..=12_000_000 => (Schedule::Stream, 64, 64, 0),
+        _ => (Schedule::Split, 8, 8, 0),
     }
 }
 
