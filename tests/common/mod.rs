@@ -40,8 +40,7 @@ impl Noop {
         descriptor.backends = wgpu::Backends::NOOP;
         descriptor.backend_options.noop = wgpu::NoopBackendOptions::enabled();
         let instance = wgpu::Instance::new(descriptor);
-        let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+        let (device, queue) = noop_device(&instance);
         (instance, Self::of(device, queue))
     }
 
@@ -66,6 +65,12 @@ impl Noop {
     pub fn errors(&self) -> Vec<String> {
         std::mem::take(&mut self.errors.lock().unwrap())
     }
+}
+
+/// One more device of the same instance.
+pub fn noop_device(instance: &wgpu::Instance) -> (wgpu::Device, wgpu::Queue) {
+    let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
+    pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap()
 }
 
 pub fn buffer(device: &wgpu::Device, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
