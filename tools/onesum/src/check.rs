@@ -45,7 +45,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn merge(&mut self, other: Self) {
+    /// Adds what another check found.
+    pub fn merge(&mut self, other: Self) {
         self.rows += other.rows;
         self.elements += other.elements;
         self.worst_ulp = self.worst_ulp.into_iter().chain(other.worst_ulp).reduce(f64::max);
@@ -125,7 +126,7 @@ pub fn check_row(row: usize, want: &Row, making: Making, got: &[f32], lse: Optio
 
 /// Holds the results of a job against the reference.
 pub fn check(job: &Job, outcome: &Outcome) -> Verdict {
-    let rows = sample(job.rows, job.cols);
+    let rows = sample(job.rows, (ALL_ELEMENTS / job.cols.max(1)).max(2));
     let making = Making { schedule: outcome.variant.schedule, output: job.output, log: job.log };
     let threads = thread::available_parallelism().map_or(1, usize::from).min(rows.len().max(1));
     let work = |first: usize| {
@@ -150,9 +151,8 @@ pub fn check(job: &Job, outcome: &Outcome) -> Verdict {
     verdict
 }
 
-/// The rows to check: all, or as many as hold [`ALL_ELEMENTS`], evenly spread from the first to the last.
-fn sample(rows: usize, cols: usize) -> Vec<usize> {
-    let most = (ALL_ELEMENTS / cols.max(1)).max(2);
+/// At most `most` of `rows` rows (at least 2), evenly spread from the first to the last.
+pub fn sample(rows: usize, most: usize) -> Vec<usize> {
     if rows <= most {
         return (0..rows).collect();
     }
@@ -204,10 +204,10 @@ mod tests {
     #[test]
     fn a_sample_holds_both_ends() {
         assert_eq!(sample(3, 5), [0, 1, 2]);
-        let rows = sample(1000, ALL_ELEMENTS / 10);
+        let rows = sample(1000, 10);
         assert_eq!((rows.len(), rows[0], rows[9]), (10, 0, 999));
-        assert_eq!(sample(7, ALL_ELEMENTS * 2), [0, 6]);
-        assert!(sample(0, 5).is_empty());
+        assert_eq!(sample(7, 2), [0, 6]);
+        assert!(sample(0, 2).is_empty());
     }
 
     #[test]

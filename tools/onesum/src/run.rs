@@ -120,6 +120,9 @@ pub struct SoftmaxArgs {
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
+    /// Spoil the last value before the check: so that a test can see a wrong result refused
+    #[arg(long, hide = true)]
+    pub plant_fault: bool,
 }
 
 /// Rows in which every column is excluded.
@@ -202,7 +205,12 @@ struct Logits {
 fn softmax(args: &SoftmaxArgs) -> Result<(), Failure> {
     let (logits, job) = prepare(args)?;
     let gpu = device::open(args.adapter.as_deref())?;
-    let outcome = job.run(&gpu)?;
+    let mut outcome = job.run(&gpu)?;
+    if args.plant_fault
+        && let Some(value) = outcome.dst.last_mut()
+    {
+        *value += 0.01;
+    }
     let verdict = (!args.no_check).then(|| check::check(&job, &outcome));
     if let Some(wrong) = verdict.as_ref().and_then(|v| v.wrong.as_ref()) {
         return Err(outside(wrong, &logits, &outcome));
@@ -226,6 +234,9 @@ fn softmax(args: &SoftmaxArgs) -> Result<(), Failure> {
         check: verdict.as_ref().map(CheckRecord::new),
     };
     write(args, &logits, &outcome)?;
+    if let Some(note) = record.note {
+        remark(&format!("{}: {note}", args.input.display()));
+    }
     report(args, &record)
 }
 
@@ -240,9 +251,6 @@ fn prepare(args: &SoftmaxArgs) -> Result<(Logits, Job), Failure> {
     }
     let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
-    if let Some(note) = &tensor.note {
-        remark(&format!("{}: {note}", args.input.display()));
-    }
     let axis = resolve_axis(args.axis, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
     let (values, moved) = move_axis_last(&tensor.data, &tensor.shape, axis);
     tensor.data = Vec::new();

@@ -20,6 +20,8 @@ use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use save::write_text;
+
 use half::{bf16, f16};
 use thiserror::Error;
 

@@ -59,6 +59,22 @@ impl Tensor {
     }
 }
 
+/// Writes a text file as safely as a tensor: all of it, or none.
+///
+/// # Errors
+///
+/// [`TensorError::File`].
+pub fn write_text(path: &Path, text: &str) -> Result<(), TensorError> {
+    let old = fs::metadata(path).ok();
+    let fill = |out: &mut dyn Write| out.write_all(text.as_bytes());
+    let written = if is_standard_stream(path) || old.as_ref().is_some_and(|old| !old.is_file()) {
+        write_straight(path, fill)
+    } else {
+        write_atomically(path, old.as_ref(), fill)
+    };
+    written.map_err(|e| TensorError::at(path, Problem::Write(e)))
+}
+
 /// Appends `values` in little-endian order.
 fn encode(values: &[f32], dtype: Dtype, bytes: &mut Vec<u8>) {
     match dtype {
