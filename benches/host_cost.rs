@@ -1,1 +1,128 @@
-fn main() {}
+//! What `bind` and `record` cost the host, on a device that does nothing: goals are 20 µs and 2 µs.
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use onesum::softmax::{Causal, MaskType, Operands, Options, PerRow, Shape, Softmax, Spec};
+use onesum::{Bound, Caps, Library, Matrix};
+
+const ROWS: u32 = 64;
+const COLS: u32 = 1024;
+
+struct Host {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    library: Library,
+    memory: [wgpu::Buffer; 2],
+}
+
+impl Host {
+    fn new() -> Self {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor {
+            required_features: Caps::useful_features(),
+            ..wgpu::DeviceDescriptor::default()
+        });
+        let library = Library::new(&device).expect("the noop device computes, if nothing");
+        let memory = [(); 2].map(|()| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 1 << 20,
+                usage: wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            })
+        });
+        Self { device, queue, library, memory }
+    }
+
+    fn softmax(&self, spec: &Spec) -> Softmax {
+        self.library.softmax(spec).expect("the noop device has every feature")
+    }
+
+    /// Rows in separate buffers; what is shared by rows comes after them.
+    fn plain(&self) -> Operands<'_> {
+        let [src, dst] = &self.memory;
+        Operands::new(Matrix::new(src, ROWS, COLS), Matrix::new(dst, ROWS, COLS))
+    }
+
+    /// What a step of attention binds.
+    fn attention(&self) -> Operands<'_> {
+        let behind = |rows, cols, offset| Matrix::new(&self.memory[0], rows, cols).at(u64::from(ROWS * COLS) + offset);
+        Operands {
+            lse: Some(Matrix::new(&self.memory[1], ROWS, 1).at(u64::from(ROWS * COLS))),
+            mask: Some(PerRow::one(behind(1, COLS, 0))),
+            sinks: Some(PerRow::each(behind(ROWS, 1, 4096))),
+            ..self.plain()
+        }
+    }
+
+    /// Lets go of what was bound: wgpu keeps the uniforms' uploads until the next submission.
+    fn clean(&self) {
+        self.queue.submit([]);
+        // Nothing is pending that could time out.
+        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+    }
+
+    /// The time of `count` binds, in portions that are dropped and cleaned up outside of it.
+    fn time_bind(&self, softmax: &Softmax, operands: &Operands<'_>, count: u64) -> Duration {
+        self.in_portions(count, |n| {
+            let start = Instant::now();
+            let bound: Vec<Bound> = (0..n).filter_map(|_| softmax.bind_with(operands).ok()).collect();
+            let time = start.elapsed();
+            assert_eq!(bound.len() as u64, n, "the operands fit");
+            time
+        })
+    }
+
+    /// The time of `count` records, a portion to a pass of its own.
+    fn time_record(&self, bound: &Bound, count: u64) -> Duration {
+        self.in_portions(count, |n| {
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let start = Instant::now();
+            for _ in 0..n {
+                bound.record(&mut pass);
+            }
+            start.elapsed()
+        })
+    }
+
+    fn in_portions(&self, count: u64, run: impl Fn(u64) -> Duration) -> Duration {
+        let mut time = Duration::ZERO;
+        let mut left = count;
+        while left > 0 {
+            let n = left.min(200);
+            time += run(n);
+            self.clean();
+            left -= n;
+        }
+        time
+    }
+}
+
+fn host_cost(c: &mut Criterion) {
+    let host = Host::new();
+    let shape = Shape::new(ROWS, COLS);
+    let options = Options {
+        scale: Some(0.125),
+        mask: Some(MaskType::F32),
+        causal: true,
+        positions: Some(Causal { queries: ROWS, offset: 0 }),
+        sinks: true,
+        ..Options::default()
+    };
+    let cases = [
+        ("plain", Spec::new(shape), host.plain()),
+        ("attention", Spec { lse: true, options, ..Spec::new(shape) }, host.attention()),
+    ];
+    for (name, spec, operands) in cases {
+        let softmax = host.softmax(&spec);
+        let bound = softmax.bind_with(&operands).expect("the operands fit");
+        c.bench_function(&format!("bind/{name}"), |b| {
+            b.iter_custom(|count| host.time_bind(&softmax, &operands, count));
+        });
+        c.bench_function(&format!("record/{name}"), |b| b.iter_custom(|count| host.time_record(&bound, count)));
+    }
+}
+
+criterion_group!(benches, host_cost);
+criterion_main!(benches);

@@ -1,0 +1,138 @@
+//! `onesum info`, `wgsl`, `bench`, `demo` and the help.
+
+mod common;
+
+use common::{Folder, bad, good, npy_bytes, numbers};
+use serde_json::Value;
+
+#[test]
+fn info_says_what_runs_where() {
+    let said = good(&["info"]);
+    assert!(said.starts_with("0: "), "{said}");
+    for part in ["baseline", "subgroup", "run here", "16384 x 128", "softmax/"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    assert!(good(&["info", "--variants"]).contains("softmax/stream/f32/baseline/w64/x4"));
+}
+
+#[test]
+fn info_in_json() {
+    let info: Value = serde_json::from_str(&good(&["info", "--json", "--variants"])).unwrap();
+    let names = good(&["wgsl", "--list"]).lines().count();
+    for (index, adapter) in info["adapters"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(adapter["index"], index);
+        for field in ["name", "type", "backend", "driver", "driver_info"] {
+            assert!(adapter[field].is_string(), "{field}");
+        }
+        assert!(adapter["limits"]["max_storage_buffer_binding_size"].as_u64().unwrap() > 0);
+        assert!(adapter["features"]["subgroup"].is_boolean());
+        assert_eq!(adapter["selected"].as_array().unwrap().len(), 8);
+        assert_eq!(adapter["variants"].as_object().unwrap().len(), names);
+        let mut all = 0;
+        for tier in adapter["tiers"].as_array().unwrap() {
+            let (total, runs) = (tier["variants"].as_u64().unwrap(), tier["supported"].as_u64().unwrap());
+            let lacking: u64 = tier["lacking"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+            assert_eq!(runs + lacking, total);
+            all += total;
+        }
+        assert_eq!(all, names as u64);
+    }
+}
+
+#[test]
+fn wgsl_of_every_kind() {
+    let all = good(&["wgsl", "--list"]);
+    assert!(all.lines().count() > 100);
+    let filtered = good(&["wgsl", "--list", "split/f32"]);
+    assert!(filtered.lines().all(|name| name.contains("split/f32")) && !filtered.is_empty());
+    let text = good(&["wgsl", "softmax/stream/f32/subgroup/w256/x4"]);
+    assert!(text.contains("@compute") && !text.contains("enable subgroups;"));
+    assert!(text.starts_with("// softmax/stream/f32/subgroup/w256/x4, dispatch 1 of 1\n"));
+    let browser = good(&["wgsl", "softmax/stream/f32/subgroup/w256/x4", "--browser"]);
+    assert!(browser.contains("enable subgroups;"));
+    let split = good(&["wgsl", "softmax/split/f32/baseline/w256/x4"]);
+    assert!(split.contains("dispatch 2 of 2"));
+    assert!(bad(&["wgsl", "softmax/nonsense"], 1).contains("no variant is called"));
+    assert!(bad(&["wgsl", "--list", "nonsense"], 1).contains("no variant's name contains"));
+}
+
+#[test]
+fn bench_tells_people_and_machines() {
+    let folder = Folder::new();
+    let (json, csv) = (folder.path("b.json"), folder.path("b.csv"));
+    let args = ["bench", "--quick", "--repeats", "3", "--json", &json, "--csv", &csv, "--shape", "64x128", "5x33"];
+    let said = good(&args);
+    for part in ["64 x 128", "5 x 33", "copy/f32", "chosen", "rival", "worst ULP"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    for field in ["onesum", "wgpu", "date"] {
+        assert!(report[field].is_string(), "{field}");
+    }
+    assert!(report["adapter"]["driver"].is_string() && report["features"].is_array());
+    assert_eq!(report["method"]["rounds"], 3);
+    let results = report["results"].as_array().unwrap();
+    for shape in [(64, 128), (5, 33)] {
+        let here: Vec<_> = results.iter().filter(|r| (r["rows"] == shape.0) && (r["cols"] == shape.1)).collect();
+        let count = |role: &str| here.iter().filter(|r| r["role"] == role).count();
+        assert_eq!((count("copy"), count("chosen"), count("rival")), (1, 1, 3), "{shape:?}");
+        for result in here {
+            assert_eq!(result["status"], "timed");
+            assert!(result["ms"]["median"].as_f64().unwrap() > 0.0);
+            assert!(result["x_copy"]["q1"].as_f64() <= result["x_copy"]["q3"].as_f64());
+        }
+    }
+    let csv = std::fs::read_to_string(&csv).unwrap();
+    assert_eq!(csv.lines().count(), results.len() + 1);
+    let columns = csv.lines().next().unwrap().split(',').count();
+    assert!(csv.lines().all(|line| line.split(',').count() == columns));
+}
+
+#[test]
+fn bench_takes_a_filter() {
+    let said = good(&["bench", "stream/f32/baseline", "--quick", "--repeats", "1", "--shape", "8x64"]);
+    let lines: Vec<_> = said.lines().filter(|l| l.contains("softmax/")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|l| l.contains("softmax/stream/f32/baseline/") && l.contains("/x4")));
+    let said = good(&["bench", "rows/bf16-f16/baseline/w8l1k8", "--repeats", "1", "--shape", "8x12"]);
+    assert!(said.contains("softmax/rows/bf16-f16/baseline/w8l1k8/x4"), "{said}");
+    assert!(bad(&["bench", "nonsense"], 1).contains("no variant's name contains"));
+    assert!(bad(&["bench", "--json", "no/such/folder.json"], 1).contains("no such folder"));
+}
+
+#[test]
+fn demo_shows_the_likeliest() {
+    let folder = Folder::new();
+    let mut logits = numbers(2 * 100);
+    (logits[7], logits[100 + 42]) = (20.0, 30.0);
+    let file = folder.npy("logits.npy", &[2, 100], &logits);
+    let tokens = r#"{"model": "Tiny", "rows": [
+        {"prompt": "one", "tokens": {"7": " seven\n"}}, {"prompt": "two", "tokens": {"1": "x"}}]}"#;
+    let tokens = folder.write("tokens.json", tokens.as_bytes());
+    let said = good(&["demo", "--logits", &file, "--tokens", &tokens, "--top", "2"]);
+    for part in ["Tiny", "\"one\"", "100.000 %  \" seven\\n\"", "token 42", "2 rows, 200 elements", "speed of a copy"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+
+    let short = folder.write("short.json", br#"{"model": "Tiny", "rows": []}"#);
+    let said = bad(&["demo", "--logits", &file, "--tokens", &short], 1);
+    assert!(said.contains("expected 2 prompts"), "{said}");
+    let broken = folder.write("broken.json", b"{");
+    assert!(bad(&["demo", "--logits", &file, "--tokens", &broken], 1).contains("not a file of tokens"));
+    assert!(bad(&["demo", "--logits", &file, "--tokens", "none.json"], 1).contains("none.json: cannot read"));
+    let line = folder.write("line.npy", &npy_bytes("<f4", &[2], &[0; 8]));
+    assert!(bad(&["demo", "--logits", &line, "--tokens", &tokens], 1).contains("[prompts, tokens]"));
+}
+
+#[test]
+fn help_documents_the_exit_codes() {
+    let help = good(&["--help"]);
+    for part in ["Exit codes:", "  0  all is well", "  3  a result is further", "onesum run softmax --input"] {
+        assert!(help.contains(part), "{part}");
+    }
+    for command in ["info", "run", "bench", "wgsl", "demo"] {
+        assert!(help.contains(command));
+        good(&[command, "--help"]);
+    }
+    assert!(good(&["run", "softmax", "--help"]).contains("Examples:"));
+    assert!(good(&["--version"]).starts_with("onesum "));
+}
