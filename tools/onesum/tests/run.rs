@@ -53,7 +53,7 @@ fn any_axis() {
         let step: usize = shape[axis + 1..].iter().product();
         for start in 0..60 {
             // The first entry of each line along the axis.
-            if start / step % shape[axis] == 0 {
+            if (start / step).is_multiple_of(shape[axis]) {
                 let line: Vec<f64> = (0..shape[axis]).map(|i| f64::from(x[start + i * step])).collect();
                 for (i, p) in softmax(&line).into_iter().enumerate() {
                     want[start + i * step] = p;
