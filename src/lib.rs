@@ -28,7 +28,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`softmax`] | specification, variants, operands, shards of rows |
-//! | [`reference`] | the same on the CPU, in f64 and textbook order |
+//! | [`mod@reference`] | the same on the CPU, in f64 and textbook order |
 //! | [`accuracy`] | how far from the reference a result may be, and why |
 //! | [`shader`] | fragments of WGSL and how they are linked |
 //! | [`copy`] | the copy kernel that speeds are compared with |

@@ -42,9 +42,10 @@ Examples:
 Method: uniform random logits in [-10, 10) from a fixed seed. Every variant's result is held
 against the CPU reference (on a sample of rows) before it is timed; one outside its error
 budget is shown as WRONG and not timed (exit code 3). Time is the GPU's own (timestamps) where
-it offers that, else, and on CPU adapters, from submit to done of several dispatches. Buffers rotate past the last cache. Competitors take
-turns: copy, A, B, C, copy, A, B, C, ...; 'x copy' is the time per byte over that of the copy in
-the same round, as median and quartiles. GB/s counts one read and one write of each element.";
+it offers that, else, and on CPU adapters, from submit to done of several dispatches. Buffers
+rotate past the last cache. Competitors take turns: copy, A, B, C, copy, A, B, C, ...; 'x copy'
+is the time per byte over that of the copy in the same round, as median and quartiles. The copy
+is the fastest of the copy kernels. GB/s counts one read and one write of each element.";
 
 /// Measure speed against a copy kernel and rival algorithms.
 #[derive(clap::Args)]
