@@ -388,15 +388,12 @@ fn report(args: &SoftmaxArgs, record: &Record<'_>) -> Result<(), Failure> {
 }
 
 fn line_of(check: &CheckRecord) -> String {
-    let worst = match check.worst_ulp {
-        Some(ulp) => format!("worst {ulp:.3} ULP"),
-        None => "no ULP to state".to_owned(),
-    };
-    let worst = worst.replace(".000 ", " ");
+    // Log-probabilities have no worst ULP.
+    let worst = check.worst_ulp.map_or(String::new(), |ulp| format!("worst {ulp:.3} ULP, ").replace(".000 ", " "));
     let sample =
         if check.rows < check.rows_in_all { format!(" of {}, a sample", check.rows_in_all) } else { String::new() };
     format!(
-        "{worst}, {:.0} % of the error budget at most ({} elements, {} rows{sample})",
+        "{worst}{:.0} % of the error budget at most ({} elements, {} rows{sample})",
         check.worst_share_of_budget * 100.0,
         check.elements,
         check.rows
