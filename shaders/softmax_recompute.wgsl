@@ -11,13 +11,14 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
 
     // Pass 1: the maximum (at temperature 0, the arg max).
     var peak = start();
-    peak.seen = classed(peak.seen, sink);
-    peak.partial = best(peak.partial, sink, SINK_COLUMN);
     for (var q = at.local; q < quads; q += WIDTH) {
         let x = logits(row, q);
         peak.seen = classed(peak.seen, x);
         peak.partial = best(peak.partial, x, q * 4u);
     }
+    // After the columns, so that a tie goes to the column.
+    peak.seen = classed(peak.seen, sink);
+    peak.partial = best(peak.partial, sink, SINK_COLUMN);
     var total = reduce(at, subgroup_size, with_class(peak.partial, peak.seen), true);
 
     // Pass 2: the sum.

@@ -32,7 +32,7 @@ impl Variant {
         if caps.cpu { Self::ALL[0] } else { Self::ALL[2] }
     }
 
-    fn program(self) -> Program {
+    pub(crate) fn program(self) -> Program {
         Program {
             name: self.to_string(),
             header: Header::default(),

@@ -407,9 +407,14 @@ impl Softmax {
 
     /// Rows without columns have a log-sum-exp of −inf, but no output. No rows: nothing.
     fn bind_empty(&self, operands: &Operands<'_>) -> Result<Bound, BindError> {
-        let Some(lse) = operands.lse.filter(|_| operands.src.rows > 0 && !self.spec.options.sinks) else {
+        let Some(lse) = operands.lse.filter(|_| operands.src.rows > 0) else {
             return Ok(Bound::default());
         };
+        if self.spec.options.sinks {
+            // It would be the sink, tempered: no kernel for a row of which only that is left.
+            let (expected, got) = ("at least 1 column where sinks and lse are given".into(), "0 columns".into());
+            return Err(BindError::ShapeMismatch { what: "src", expected, got });
+        }
         self.library.softmax_merge()?.bind_nothing(lse)
     }
 

@@ -263,7 +263,7 @@ fn check_lse(lse: &Matrix<'_>, rows: u32) -> Result<(), BindError> {
     Err(BindError::ShapeMismatch { what: "lse", expected, got })
 }
 
-fn merge_program() -> Program {
+pub(super) fn merge_program() -> Program {
     let variant = Variant {
         schedule: Schedule::Split,
         input: Dtype::F32,
@@ -287,7 +287,7 @@ fn merge_program() -> Program {
     program
 }
 
-fn empty_program() -> Program {
+pub(super) fn empty_program() -> Program {
     Program {
         name: format!("softmax/empty/w{MERGE_WIDTH}"),
         header: Header::default(),

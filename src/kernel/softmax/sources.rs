@@ -297,3 +297,6 @@ fn destination(variant: &Variant) -> Fragment {
         (Dtype::Bf16, _, false) => fragment!("lib/dst_bf16_x1"),
     }
 }
+
+#[cfg(test)]
+mod tests;

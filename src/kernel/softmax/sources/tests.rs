@@ -1,0 +1,170 @@
+//! Programs of every form: `tests/shaders.rs` sees those for separate buffers only.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, StorageAccess};
+
+use super::super::shard;
+use super::*;
+use crate::copy;
+use crate::shader::Dialect;
+use crate::softmax::{Causal, Options, Shape};
+
+const FORMS: [Form; 4] = [
+    Form { src_in_dst: false, write_all: false },
+    Form { src_in_dst: false, write_all: true },
+    Form { src_in_dst: true, write_all: false },
+    Form { src_in_dst: true, write_all: true },
+];
+
+/// Each option alone, none and all.
+fn options() -> Vec<Options> {
+    let none = Options::default();
+    let positions = Some(Causal { queries: 2, offset: 0 });
+    let all = Options {
+        scale: Some(2.0),
+        soft_cap: Some(3.0),
+        positions,
+        causal: true,
+        alibi: true,
+        mask: Some(MaskType::F32),
+        temperature: true,
+        lengths: true,
+        sinks: true,
+    };
+    vec![
+        none,
+        all,
+        Options { mask: Some(MaskType::F16), ..all },
+        Options { scale: all.scale, ..none },
+        Options { soft_cap: all.soft_cap, ..none },
+        Options { positions, ..none },
+        Options { positions, causal: true, ..none },
+        Options { positions, alibi: true, ..none },
+        Options { mask: Some(MaskType::F32), ..none },
+        Options { mask: Some(MaskType::F16), ..none },
+        Options { temperature: true, ..none },
+        Options { lengths: true, ..none },
+        Options { positions, causal: true, lengths: true, ..none },
+        Options { sinks: true, ..none },
+    ]
+}
+
+/// Every program of these variants, and those of the small kernels.
+fn programs(variants: impl Iterator<Item = Variant>) -> Vec<Program> {
+    let mut all: Vec<_> = copy::Variant::ALL.into_iter().map(copy::Variant::program).collect();
+    all.extend([shard::merge_program(), shard::empty_program()]);
+    for v in variants {
+        for (i, options) in options().into_iter().enumerate() {
+            let reload = v.schedule == Schedule::Reload;
+            let (log, lse) = (i % 2 == 1 && !reload, i % 3 == 1);
+            let spec = Spec { log, lse, options, input: v.input, output: v.output, ..Spec::new(Shape::new(1, 4)) };
+            for form in FORMS.into_iter().filter(|f| !f.src_in_dst || v.input == v.output) {
+                all.extend(Stage::of(v.schedule).iter().map(|&stage| program(&spec, &v, stage, form)));
+            }
+        }
+    }
+    all
+}
+
+/// One geometry of each kind: widths do not change the text.
+fn kinds() -> impl Iterator<Item = Variant> {
+    let mut seen = BTreeSet::new();
+    Variant::all().filter(move |v| {
+        let same = v.input == v.output || (v.input, v.output) == (Dtype::F16, Dtype::F32);
+        let types = (v.input.name(), v.output.name(), v.native_f16);
+        same && seen.insert((v.schedule as u8, v.tier as u8, v.quads, types))
+    })
+}
+
+fn parse(program: &Program) -> naga::Module {
+    let text = program.text(Dialect::Naga);
+    naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{}\n{}", program.name, e.emit_to_string(&text)))
+}
+
+/// Bindings as a bind group layout has them.
+fn declared(module: &naga::Module) -> BTreeMap<u32, Access> {
+    let bound = module.global_variables.iter().filter_map(|(_, v)| Some((v.binding?, v.space)));
+    bound
+        .map(|(binding, space)| {
+            assert_eq!(binding.group, 0);
+            let access = match space {
+                AddressSpace::Uniform => Access::Uniform,
+                AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Access::ReadWrite,
+                AddressSpace::Storage { .. } => Access::Read,
+                other => panic!("{other:?} has no binding"),
+            };
+            (binding.binding, access)
+        })
+        .collect()
+}
+
+/// The shader is the truth: what it declares is what the layout has. And it is valid, in every form.
+#[test]
+fn bindings_are_the_shaders() {
+    let mut parsed = BTreeSet::new();
+    for program in programs(kinds()) {
+        if !parsed.insert(program.text(Dialect::Naga)) {
+            continue;
+        }
+        let module = parse(&program);
+        let ours: BTreeMap<_, _> = program.bindings.iter().copied().collect();
+        assert_eq!(ours.len(), program.bindings.len(), "{}: a binding twice", program.name);
+        assert_eq!(declared(&module), ours, "{}", program.name);
+
+        let mut capabilities = Capabilities::empty();
+        capabilities.set(Capabilities::SHADER_FLOAT16, program.header.f16);
+        capabilities.set(Capabilities::SUBGROUP, program.header.subgroups);
+        let result = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
+        assert!(result.is_ok(), "{}: {result:?}", program.name);
+    }
+    assert!(parsed.len() > 1_000, "{}", parsed.len());
+}
+
+/// A pipeline without an override is no pipeline: every one that is given is declared.
+#[test]
+fn overrides_are_the_shaders() {
+    for program in programs(Variant::all().take(4)) {
+        let module = parse(&program);
+        let names: BTreeSet<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+        for (name, _) in &program.overrides {
+            assert!(names.contains(name), "{}: {name}", program.name);
+        }
+    }
+}
+
+/// Names are cache keys: one name, one program.
+#[test]
+fn names_are_unique_to_programs() {
+    let mut known: HashMap<String, String> = HashMap::new();
+    for program in programs(Variant::all()) {
+        let fragments: Vec<_> = program.fragments.iter().map(|f| f.name).collect();
+        let rest = format!("{:?} {fragments:?} {:?} {:?}", program.header, program.overrides, program.bindings);
+        let before = known.entry(program.name.clone()).or_insert_with(|| rest.clone());
+        assert_eq!(*before, rest, "{}", program.name);
+    }
+}
+
+/// No file under `shaders/` is dead, and none is used twice in one program.
+#[test]
+fn every_file_is_used() {
+    let mut used = BTreeSet::new();
+    for program in programs(kinds()) {
+        let names: BTreeSet<_> = program.fragments.iter().map(|f| f.name.to_string()).collect();
+        assert_eq!(names.len(), program.fragments.len(), "{}: a fragment twice", program.name);
+        used.extend(names);
+    }
+    let mut files = BTreeSet::new();
+    for (folder, prefix) in [("shaders", ""), ("shaders/lib", "lib/")] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "wgsl") {
+                files.insert(format!("{prefix}{}", path.file_stem().unwrap().to_string_lossy()));
+            }
+        }
+    }
+    assert_eq!(used, files);
+}
