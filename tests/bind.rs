@@ -561,6 +561,28 @@ fn too_few_storage_buffers() {
     assert_eq!(noop.errors(), Vec::<String>::new());
 }
 
+/// Of split rows only the second dispatch writes: working in place saves a buffer there.
+#[test]
+fn too_few_storage_buffers_for_split_rows() {
+    let noop = Noop::new(wgpu::Features::empty(), wgpu::Limits::downlevel_defaults());
+    let options = Options { mask: Some(MaskType::F32), ..Options::default() };
+    let spec = Spec { lse: true, options, ..spec_of("softmax/split/f32/baseline/w8/x4") };
+    let softmax = noop.library.softmax(&spec).unwrap();
+    let [a, b, c] = [(); 3].map(|()| noop.buffer(4096));
+    let m = |buffer| Matrix::new(buffer, 4, 16);
+    let operands = Operands {
+        lse: Some(Matrix::new(&b, 4, 1).at(512)),
+        mask: Some(PerRow::each(m(&b))),
+        scratch: Some(Matrix::new(&c, 1, 16)),
+        ..Operands::new(m(&a), m(&a))
+    };
+    assert_eq!(softmax.bind_with(&operands).unwrap().dispatches(), 2);
+    let error = refused(softmax.bind_with(&Operands { dst: m(&a).at(512), ..operands }), &["5", "4"]);
+    let names = vec!["src", "dst", "lse", "mask", "scratch"];
+    assert_eq!(error, BindError::Build(BuildError::TooManyBuffers { operands: names, available: 4 }));
+    assert_eq!(noop.errors(), Vec::<String>::new());
+}
+
 /// The baseline is what DESIGN promises: every variant that needs no feature, on the least device there is.
 #[test]
 fn the_least_device_builds_every_baseline_variant_there_is() {

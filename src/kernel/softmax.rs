@@ -477,13 +477,15 @@ impl Softmax {
     }
 
     fn check_buffers(&self, form: Form) -> Result<(), BuildError> {
+        Stage::of(self.variant.schedule).iter().try_for_each(|&stage| self.check_stage(stage, form))
+    }
+
+    fn check_stage(&self, stage: Stage, form: Form) -> Result<(), BuildError> {
         let available = self.library.caps().max_storage_buffers;
-        for &stage in Stage::of(self.variant.schedule) {
-            let operands: Vec<_> =
-                stage.bindings(&self.spec, form).into_iter().filter(|b| b.what != "params").map(|b| b.what).collect();
-            if operands.len() > available as usize {
-                return Err(BuildError::TooManyBuffers { operands, available });
-            }
+        let bindings = stage.bindings(&self.spec, form);
+        let operands: Vec<_> = bindings.into_iter().filter(|b| b.what != "params").map(|b| b.what).collect();
+        if operands.len() > available as usize {
+            return Err(BuildError::TooManyBuffers { operands, available });
         }
         Ok(())
     }
@@ -507,7 +509,7 @@ impl Softmax {
         let pair = find("src").zip(find("dst"));
         let placement = place(caps, &list, pair, self.variant.input == self.variant.output)?;
         let form = Form::of(&placement);
-        self.check_buffers(form)?;
+        self.check_stage(stage, form)?;
         let (parts, part_quads) = self.variant.parts(operands.src.cols);
         let groups = match stage {
             Stage::Sum | Stage::Scale => u64::from(operands.src.rows) * u64::from(parts),

@@ -70,7 +70,7 @@ impl Shard {
     fn new(library: &Library, spec: &ShardSpec, stage: Stage) -> Result<Self, BuildError> {
         let variant = spec.variant(library)?;
         let softmax = super::Softmax { library: library.clone(), spec: spec.spec.clone(), variant };
-        softmax.check_buffers(Form::default())?;
+        softmax.check_stage(stage, Form::default())?;
         softmax.built(stage, Form::default())?;
         Ok(Self { softmax, first_column: spec.first_column, stage })
     }
@@ -95,7 +95,7 @@ impl Shard {
         let caps = softmax.library.caps();
         let placement = place(caps, &list, pair, softmax.variant.input == softmax.variant.output)?;
         let form = Form::of(&placement);
-        softmax.check_buffers(form)?;
+        softmax.check_stage(self.stage, form)?;
         // Column indices stay below the sink's, and are negated at temperature 0.
         if self.first_column.checked_add(src.cols).is_none_or(|end| end > LAST_COLUMN) {
             let got = format!("{} + {}", self.first_column, src.cols);

@@ -46,7 +46,13 @@ impl Stage {
         .collect()
     }
 
+    /// A form as far as it concerns this dispatch: one that writes no output cannot read the input through it.
+    fn form(self, form: Form) -> Form {
+        Form { src_in_dst: form.src_in_dst && self != Self::Sum, ..form }
+    }
+
     pub fn bindings(self, spec: &Spec, form: Form) -> Vec<StageBinding> {
+        let form = self.form(form);
         let mut all = vec![PARAMS];
         for (what, binding, written) in self.buffers(spec) {
             if what == "src" && form.src_in_dst {
@@ -107,6 +113,7 @@ fn scratch_window(given: Matrix<'_>, bytes: u64) -> Result<Matrix<'_>, BindError
 
 /// Everything that decides which machine code runs.
 pub(crate) fn program(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Program {
+    let form = stage.form(form);
     let bindings = stage.bindings(spec, form);
     let mut overrides = vec![("WIDTH", f64::from(variant.width))];
     overrides.push(("LANES", f64::from(variant.lanes)));
