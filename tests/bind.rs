@@ -9,7 +9,8 @@ use common::{GUARD, Noop, assert_probabilities, buffer, download, gpu_with, logi
 use onesum::host::Gpu;
 use onesum::reference::{Problem, Shared};
 use onesum::softmax::{
-    Dtype, MaskType, Operands, Options, PARTIAL_BYTES, PerRow, RowMap, Shape, ShardSpec, Softmax, Spec, Tier, Variant,
+    Causal, Dtype, MaskType, Operands, Options, PARTIAL_BYTES, PerRow, RowMap, Shape, ShardSpec, Softmax, Spec, Tier,
+    Variant,
 };
 use onesum::{BindError, BuildError, Caps, Matrix, copy};
 use proptest::prelude::*;
@@ -312,7 +313,7 @@ fn operands_that_are_missing_or_not_asked_for() {
     let column = Matrix::new(&b.memory, 4, 1).at(512);
     let each = Some(PerRow::each(column));
     let good = Operands::new(b.at(0), b.other());
-    let positions = Some(onesum::softmax::Causal { queries: 4, offset: 0 });
+    let positions = Some(Causal { queries: 4, offset: 0 });
     let all = [
         ("lse", Spec { lse: true, ..none.clone() }, Operands { lse: Some(column), ..good }),
         (
@@ -600,6 +601,80 @@ fn the_least_device_builds_every_baseline_variant_there_is() {
     assert_eq!(noop.errors(), Vec::<String>::new());
 }
 
+/// A specification that makes no sense is refused before anything is bound.
+#[test]
+fn specifications_that_contradict_themselves() {
+    let b = Bench::new();
+    let plain = spec_of("softmax/stream/f32/baseline/w8/x4");
+    let o = Options::default();
+    let at = |queries, offset| Some(Causal { queries, offset });
+    let bad = [
+        (Options { causal: true, ..o }, "positions"),
+        (Options { alibi: true, ..o }, "positions"),
+        (Options { causal: true, positions: at(0, 3), ..o }, "queries"),
+        (Options { causal: true, positions: at(u32::MAX, 1), ..o }, "queries + offset"),
+        (Options { causal: true, positions: at(1, i32::MAX), ..o }, "queries + offset"),
+        (Options { scale: Some(f32::NAN), ..o }, "scale"),
+        (Options { scale: Some(f32::INFINITY), ..o }, "scale"),
+        (Options { soft_cap: Some(0.0), ..o }, "soft_cap"),
+        (Options { soft_cap: Some(-1.0), ..o }, "soft_cap"),
+        (Options { soft_cap: Some(1e-40), ..o }, "soft_cap"),
+        (Options { soft_cap: Some(f32::MAX), ..o }, "soft_cap"),
+        (Options { soft_cap: Some(f32::NAN), ..o }, "soft_cap"),
+    ];
+    for (options, named) in bad {
+        let error = b.noop.library.softmax(&Spec { options, ..plain.clone() }).unwrap_err();
+        assert!(matches!(error, BuildError::BadOption { what, .. } if what == named), "{named}: {error}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    let reload = Spec { log: true, ..spec_of("softmax/reload/f32/baseline/w8/x4") };
+    let other_type = Spec { output: Dtype::F16, ..plain.clone() };
+    let no_feature = Noop::new(wgpu::Features::empty(), wgpu::Limits::default());
+    for (library, spec, word) in [
+        (&b.noop.library, reload, "log-probabilities"),
+        (&b.noop.library, other_type, "element types"),
+        (&no_feature.library, spec_of("softmax/stream/f32/subgroup/w8/x4"), "SUBGROUP"),
+        (&no_feature.library, spec_of("softmax/stream/f16n/baseline/w8/x4"), "SHADER_F16"),
+    ] {
+        let name = spec.variant.unwrap().to_string();
+        let text = library.softmax(&spec).unwrap_err().to_string();
+        assert!(text.contains(&name) && text.contains(word), "{text}");
+    }
+    let text = "softmax/none".parse::<Variant>().unwrap_err().to_string();
+    assert!(text.contains("softmax/none"), "{text}");
+    assert_eq!(b.noop.errors(), Vec::<String>::new());
+}
+
+/// Shards speak of columns of the whole row: not of options that do too, and not of columns past what is counted.
+#[test]
+fn shards_that_make_no_sense() {
+    let b = Bench::new();
+    let split = spec_of("softmax/split/f32/baseline/w8/x4");
+    let lengths = Options { lengths: true, ..Options::default() };
+    for spec in [spec_of("softmax/stream/f32/baseline/w8/x4"), Spec { options: lengths, ..split.clone() }] {
+        let error = b.noop.library.softmax_sum(&ShardSpec { spec, first_column: 0 }).unwrap_err();
+        assert!(matches!(error, BuildError::Unsupported { .. }), "{error}");
+    }
+    let operands = Operands::new(b.at(0), b.other());
+    let partials = Matrix::new(&b.memory, 4, 4).at(1024);
+    // 0x7ffffff0 is the sink's column, which must come after all others.
+    for (first_column, good) in [(0x7fff_fff0 - 16, true), (0x7fff_fff0 - 15, false), (u32::MAX, false)] {
+        let spec = ShardSpec { spec: split.clone(), first_column };
+        let sum = b.noop.library.softmax_sum(&spec).unwrap();
+        if good {
+            sum.bind(&operands, partials).unwrap();
+        } else {
+            refused(sum.bind(&operands, partials), &["first_column", &first_column.to_string()]);
+        }
+    }
+    // A shard without columns has no partial sum, so that none is merged that nobody wrote.
+    let sum = b.noop.library.softmax_sum(&ShardSpec { spec: split, first_column: 0 }).unwrap();
+    let nothing = Matrix::new(&b.memory, 4, 0);
+    assert_eq!(sum.partials(0), 0);
+    assert_eq!(sum.bind(&Operands::new(nothing, nothing), nothing).unwrap().dispatches(), 0);
+    assert_eq!(b.noop.errors(), Vec::<String>::new());
+}
+
 /// Shards, merges and copies refuse in the same way.
 #[test]
 fn the_other_kernels_refuse_too() {
@@ -738,7 +813,7 @@ fn wild_operands<'a>(wild: &Wild, spec: &Spec, buffers: &'a [wgpu::Buffer]) -> O
 }
 
 fn wild_kernels(noop: &Noop) -> Vec<Softmax> {
-    let positions = Some(onesum::softmax::Causal { queries: 3, offset: -1 });
+    let positions = Some(Causal { queries: 3, offset: -1 });
     let o = Options::default();
     let options = [
         o,
