@@ -2,16 +2,14 @@
 // divided. Three reads, one write. Uses the built-in exp through the `sum_online` fragments.
 
 fn run(index: u32, at: Lane, subgroup_size: u32) {
-    if (index >= params.rows) {
-        return;
-    }
-    let row = row_of(index);
-    let quads = quads_in(row.limit);
-    let sink = vec4(select(excluded4().x, sink_of(row), HAS_SINK && at.local == 0u), excluded4().yzw);
+    let task = task_of(index, at);
+    let row = task.row;
+    let quads = task.quads;
+    let sink = vec4(select(excluded4().x, sink_of(row), HAS_SINK && at.first == 0u), excluded4().yzw);
 
     // Pass 1: the maximum (at temperature 0, the arg max).
     var peak = start();
-    for (var q = at.local; q < quads; q += WIDTH) {
+    for (var q = at.first; q < quads; q += at.step) {
         let x = logits(row, q);
         peak.seen = classed(peak.seen, x);
         peak.partial = best(peak.partial, x, q * 4u);
@@ -23,7 +21,7 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
 
     // Pass 2: the sum.
     var sum = framed(total.anchor);
-    for (var q = at.local; q < quads; q += WIDTH) {
+    for (var q = at.first; q < quads; q += at.step) {
         sum = add_quad(sum, logits(row, q));
     }
     sum = add_quad(sum, sink);
@@ -32,8 +30,8 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
         total = whole;
     }
     let normal = normal_of(total);
-    if (at.local == 0u) {
+    if (at.first == 0u && task.exists) {
         put_log_sum_exp(row, total, normal);
     }
-    write(row, at, total, normal, 0u, params.quads);
+    write(row, at, total, normal, 0u, task.end);
 }

@@ -2,16 +2,14 @@
 // them of its own output), two writes. Uses the built-in exp through the `sum_online` fragments.
 
 fn run(index: u32, at: Lane, subgroup_size: u32) {
-    if (index >= params.rows) {
-        return;
-    }
-    let row = row_of(index);
-    let quads = quads_in(row.limit);
-    let sink = vec4(select(excluded4().x, sink_of(row), HAS_SINK && at.local == 0u), excluded4().yzw);
+    let task = task_of(index, at);
+    let row = task.row;
+    let quads = task.quads;
+    let sink = vec4(select(excluded4().x, sink_of(row), HAS_SINK && at.first == 0u), excluded4().yzw);
 
     // Pass 1: the maximum (at temperature 0, the arg max).
     var peak = start();
-    for (var q = at.local; q < quads; q += WIDTH) {
+    for (var q = at.first; q < quads; q += at.step) {
         let x = logits(row, q);
         peak.seen = classed(peak.seen, x);
         peak.partial = best(peak.partial, x, q * 4u);
@@ -24,7 +22,7 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
     // Pass 2: the exponentials, kept in the output, and their sum.
     let dst_row = params.dst_offset + row.index * params.dst_stride;
     var sum = framed(total.anchor);
-    for (var q = at.local; q < params.quads; q += WIDTH) {
+    for (var q = at.first; q < task.end; q += at.step) {
         let e = exp(logits(row, q) - total.anchor);
         sum.partial.high += (e.x + e.y) + (e.z + e.w);
         store_quad(dst_row, q, e);
@@ -36,13 +34,13 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
         total = whole;
     }
     let normal = normal_of(total);
-    if (at.local == 0u) {
+    if (at.first == 0u && task.exists) {
         put_log_sum_exp(row, total, normal);
     }
     let kind = special(total);
 
     // Pass 3: each invocation scales what it wrote itself.
-    for (var q = at.local; q < params.quads; q += WIDTH) {
+    for (var q = at.first; q < task.end; q += at.step) {
         var y = reload_quad(dst_row, q) * (1.0 / total.high);
         if (degenerate) {
             y = select(one_hot(total, q * 4u, 1.0, 0.0), vec4(kind.fill), kind.is);

@@ -9,12 +9,12 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
     }
     let row = row_of(wanted);
     var mine = no_mass();
-    for (var i = at.local; i < params.merged; i += WIDTH) {
+    for (var i = at.first; i < params.merged; i += at.step) {
         mine = merge(mine, partial_at(first_partial(row.index) + i), row.hard);
     }
     let total = reduce(at, subgroup_size, mine, row.hard);
     let normal = normal_of(total);
-    if (at.local == 0u && part == 0u) {
+    if (at.first == 0u && part == 0u) {
         put_log_sum_exp(row, total, normal);
     }
     let first = part * params.part_quads;

@@ -11,7 +11,7 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
     let end = min(first + params.part_quads, quads_in(row.limit));
     let mine = sum_of(row, at, first, end, part == 0u);
     let total = reduce(at, subgroup_size, mine, row.hard);
-    if (at.local == 0u) {
+    if (at.first == 0u) {
         put_partial(first_partial(row.index) + part, total);
     }
 }

@@ -13,6 +13,8 @@ pub struct Caps {
     pub cpu: bool,
     /// Subgroup operations (`wgpu::Features::SUBGROUP`) are enabled on the device.
     pub subgroup: bool,
+    /// The fewest invocations of a subgroup, as the adapter reports it.
+    pub min_subgroup_size: u32,
     /// The f16 type (`wgpu::Features::SHADER_F16`) is enabled on the device.
     pub f16: bool,
     /// Invocations of one workgroup, at most.
@@ -33,16 +35,21 @@ impl Caps {
     /// What `device` was created with: not all that its adapter could do.
     #[must_use]
     pub fn of(device: &wgpu::Device) -> Self {
-        let cpu = device.adapter_info().device_type == wgpu::DeviceType::Cpu;
-        Self::from_parts(cpu, device.features(), &device.limits())
+        Self::from_parts(&device.adapter_info(), device.features(), &device.limits())
     }
 
     /// The same from an adapter's or a planned device's features and limits.
     #[must_use]
-    pub fn from_parts(cpu: bool, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
+    pub fn from_parts(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
+        let cpu = info.device_type == wgpu::DeviceType::Cpu;
+        Self::new(cpu, info.subgroup_min_size, features, limits)
+    }
+
+    fn new(cpu: bool, min_subgroup_size: u32, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
         Self {
             cpu,
             subgroup: features.contains(wgpu::Features::SUBGROUP),
+            min_subgroup_size,
             f16: features.contains(wgpu::Features::SHADER_F16),
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -56,7 +63,8 @@ impl Caps {
     /// The least that every `WebGPU` device offers (`wgpu::Limits::downlevel_defaults`, no feature).
     #[must_use]
     pub fn baseline() -> Self {
-        Self::from_parts(false, wgpu::Features::empty(), &wgpu::Limits::downlevel_defaults())
+        let limits = wgpu::Limits::downlevel_defaults();
+        Self::new(false, wgpu::MINIMUM_SUBGROUP_MIN_SIZE, wgpu::Features::empty(), &limits)
     }
 
     /// The features that some variant can use: enable those of them that the adapter has.

@@ -69,7 +69,19 @@ impl Library {
     /// # Errors
     /// As [`Library::new`].
     pub fn with_cache(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Result<Self, BuildError> {
-        let caps = Caps::of(device);
+        Self::with_caps(device, Caps::of(device), cache)
+    }
+
+    /// The same for a device that is not what it says: without the subgroups that its driver gets wrong, for example.
+    /// Claiming more than there is ends in [`BuildError::Device`] or in slow variants, never in wrong results.
+    ///
+    /// # Errors
+    /// As [`Library::new`].
+    pub fn with_caps(
+        device: &wgpu::Device,
+        caps: Caps,
+        cache: Option<wgpu::PipelineCache>,
+    ) -> Result<Self, BuildError> {
         if caps.max_invocations == 0 || caps.max_storage_buffers == 0 {
             return Err(BuildError::LimitTooLow {
                 variant: "every kernel".into(),

@@ -74,7 +74,7 @@ fn reachable() -> impl Iterator<Item = (Variant, Spec)> {
     let mut thorough = HashSet::new();
     Variant::all().enumerate().flat_map(move |(n, v)| {
         let f32_only = v.input == Dtype::F32 && v.output == Dtype::F32;
-        let all = f32_only && thorough.insert((v.schedule, v.tier, v.quads));
+        let all = f32_only && thorough.insert((v.schedule, v.tier, v.keep, v.quads));
         let plain = Spec { input: v.input, output: v.output, ..Spec::new(Shape::new(1, 4)) };
         let turn = move |i: usize| all || (n + i).is_multiple_of(23);
         combinations(&plain)
@@ -96,7 +96,7 @@ fn every_combination_is_valid_and_passes_the_lints() {
             }
             let module = parse(&text);
             let header =
-                Header { f16: variant.native_f16, subgroups: variant.tier == Tier::Subgroup, ..Header::default() };
+                Header { f16: variant.native_f16, subgroups: variant.tier != Tier::Baseline, ..Header::default() };
             assert_eq!(validate(&module, &header), Ok(()), "{variant} {spec:?}");
             assert_eq!(lint::divergent_barriers(&module), BTreeSet::new(), "{variant} {spec:?}");
             let bytes = lint::workgroup_bytes(&module, variant.width);
@@ -140,7 +140,7 @@ fn leak(text: &str) -> &'static str {
 #[test]
 fn a_tier_without_its_feature_is_invalid() {
     for (name, header) in [
-        ("softmax/stream/f32/subgroup/w8/x4", Header { subgroups: true, ..Header::default() }),
+        ("softmax/stream/f32/shuffle/w8/x4", Header { subgroups: true, ..Header::default() }),
         ("softmax/stream/f16n/baseline/w8/x4", Header { f16: true, ..Header::default() }),
     ] {
         let variant: Variant = name.parse().unwrap();
@@ -160,7 +160,7 @@ fn dialects_differ_in_one_directive() {
         let naga = wgsl(&spec, &variant, Dialect::Naga);
         for (naga, browser) in naga.iter().zip(wgsl(&spec, &variant, Dialect::Browser)) {
             let directives: Vec<_> = browser.lines().take_while(|l| l.starts_with("enable")).collect();
-            assert_eq!(directives.contains(&enable.trim_end()), variant.tier == Tier::Subgroup, "{variant}");
+            assert_eq!(directives.contains(&enable.trim_end()), variant.tier != Tier::Baseline, "{variant}");
             assert_eq!(directives.contains(&"enable f16;"), variant.native_f16, "{variant}");
             assert_eq!(browser.matches("enable ").count(), directives.len(), "{variant}: directives come first");
             assert_eq!(&browser.replace(enable, ""), naga, "{variant}");
@@ -247,10 +247,10 @@ fn mutants_of_a_real_shader_are_found() {
     let subgroup = text("softmax/stream/f32/subgroup/w256/x4");
     for (text, from, to) in [
         (&baseline, "workgroupBarrier();", "if (at.local == 0u) { workgroupBarrier(); }"),
-        (&baseline, "let total = reduce(", "if (!exists) { return; }\n    let total = reduce("),
+        (&baseline, "let total = reduce(", "if (!task.exists) { return; }\n    let total = reduce("),
         (&baseline, "step > 0u; step /= 2u", "step > u32(mine.high); step /= 2u"),
         (&subgroup, "let total = reduce(", "if (mine.high > 1.0) { return; }\n    let total = reduce("),
-        (&subgroup, "distance < size; distance", "distance < size + u32(all.high); distance"),
+        (&subgroup, "distance < most; distance", "distance < size; distance"),
     ] {
         assert!(text.contains(from), "{from:?} is still there to be replaced");
         let mutant = text.replace(from, to);
@@ -284,7 +284,7 @@ fn stems(folder: &str, ending: &str) -> BTreeSet<String> {
 /// What follows the marker of each fragment is the file, whole and unchanged.
 #[test]
 fn a_linked_text_is_its_files() {
-    let variant: Variant = "softmax/split/f16/subgroup/w8/x1".parse().unwrap();
+    let variant: Variant = "softmax/split/f16/shuffle/w8/x1".parse().unwrap();
     let spec = Spec { input: Dtype::F16, output: Dtype::F16, lse: true, ..Spec::new(Shape::new(1, 4)) };
     for text in wgsl(&spec, &variant, Dialect::Browser) {
         let parts: Vec<_> = text.split("\n// ---- shaders/").skip(1).collect();

@@ -1,9 +1,16 @@
+// The subgroup's size is counted, since drivers are known to report one size and run another. Where a subgroup is
+// larger than reported, or not made of invocations 0 to 2^k - 1, each of them counts as a subgroup of one.
 @compute @workgroup_size(WIDTH)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
-    @builtin(subgroup_invocation_id) subgroup_local: u32,
-    @builtin(subgroup_size) subgroup_size: u32,
+    @builtin(subgroup_invocation_id) id: u32,
+    @builtin(subgroup_size) reported: u32,
 ) {
-    run(group.y * params.grid_width + group.x, Lane(local, subgroup_local), subgroup_size);
+    let count = subgroupAdd(1u);
+    let last = subgroupMax(id);
+    let usable = count <= reported && (count & (count - 1u)) == 0u && last == count - 1u;
+    let rank = select(0u, id, usable);
+    let size = select(1u, count, usable);
+    run(group.y * params.grid_width + group.x, Lane(local, rank, size, local % LANES, LANES, false), reported);
 }

@@ -1,34 +1,21 @@
-// Four quads of an invocation, WIDTH apart, the first at `q`.
-fn sum_with(so_far: Sum, row: Row, q: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> Sum {
+// Four quads of an invocation, `step` apart, the first at `q`.
+fn sum_with(so_far: Sum, row: Row, q: u32, step: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> Sum {
     if (!row.hard) {
         return add(so_far, a, b, c, d);
     }
     var sum = so_far;
     sum.seen = classed(classed(classed(classed(sum.seen, a), b), c), d);
     sum.partial = best(sum.partial, a, params.first_column + q * 4u);
-    sum.partial = best(sum.partial, b, params.first_column + (q + WIDTH) * 4u);
-    sum.partial = best(sum.partial, c, params.first_column + (q + 2u * WIDTH) * 4u);
-    sum.partial = best(sum.partial, d, params.first_column + (q + 3u * WIDTH) * 4u);
+    sum.partial = best(sum.partial, b, params.first_column + (q + step) * 4u);
+    sum.partial = best(sum.partial, c, params.first_column + (q + 2u * step) * 4u);
+    sum.partial = best(sum.partial, d, params.first_column + (q + 3u * step) * 4u);
     return sum;
 }
 
-// Pass 1 over the quads [first, end) of a row: what one of its invocations finds.
-fn sum_of(row: Row, at: Lane, first: u32, end: u32, with_sink: bool) -> Partial {
-    var sum = start();
-    var q = first + at.local;
-    for (; q + 3u * WIDTH < end; q += 4u * WIDTH) {
-        let a = logits(row, q);
-        let b = logits(row, q + WIDTH);
-        let c = logits(row, q + 2u * WIDTH);
-        let d = logits(row, q + 3u * WIDTH);
-        sum = sum_with(sum, row, q, a, b, c, d);
-    }
-    if (q < end) {
-        let b = logits_or_nothing(row, q + WIDTH, end);
-        let c = logits_or_nothing(row, q + 2u * WIDTH, end);
-        sum = sum_with(sum, row, q, logits(row, q), b, c, excluded4());
-    }
-    if (HAS_SINK && with_sink && at.local == 0u) {
+// Adds what is no column: the sink, by the first of those who share the row.
+fn finished(row: Row, at: Lane, columns: Sum, with_sink: bool) -> Partial {
+    var sum = columns;
+    if (HAS_SINK && with_sink && at.first == 0u) {
         let none = excluded4();
         let sink = vec4(sink_of(row), none.yzw);
         if (row.hard) {
@@ -39,4 +26,23 @@ fn sum_of(row: Row, at: Lane, first: u32, end: u32, with_sink: bool) -> Partial 
         }
     }
     return with_class(sum.partial, sum.seen);
+}
+
+// Pass 1 over the quads [first, end) of a row: what one of its invocations finds.
+fn sum_of(row: Row, at: Lane, first: u32, end: u32, with_sink: bool) -> Partial {
+    var sum = start();
+    var q = first + at.first;
+    for (; q + 3u * at.step < end; q += 4u * at.step) {
+        let a = logits(row, q);
+        let b = logits(row, q + at.step);
+        let c = logits(row, q + 2u * at.step);
+        let d = logits(row, q + 3u * at.step);
+        sum = sum_with(sum, row, q, at.step, a, b, c, d);
+    }
+    if (q < end) {
+        let b = logits_or_nothing(row, q + at.step, end);
+        let c = logits_or_nothing(row, q + 2u * at.step, end);
+        sum = sum_with(sum, row, q, at.step, logits(row, q), b, c, excluded4());
+    }
+    return finished(row, at, sum, with_sink);
 }

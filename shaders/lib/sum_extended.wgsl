@@ -94,24 +94,23 @@ fn add_quad(sum: Sum, x: vec4<f32>) -> Sum {
     return s;
 }
 
+// A frame for `peak`, if it does not fit into the present one.
+fn fitted(sum: Sum, peak: f32) -> Sum {
+    if (peak - sum.partial.anchor > sum.ceiling) {
+        return reframed(sum, peak);
+    }
+    return sum;
+}
+
+fn add_one(sum: Sum, x: vec4<f32>) -> Sum {
+    return add_quad(fitted(sum, largest(x)), x);
+}
+
 // Adds exp of four quads. The frame is looked at once for all of them.
 fn add(sum: Sum, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> Sum {
-    var s = sum;
-    let peak = largest(max(max(a, b), max(c, d)));
-    if (peak - s.partial.anchor > s.ceiling) {
-        s = reframed(s, peak);
-    }
+    var s = fitted(sum, largest(max(max(a, b), max(c, d))));
     s = add_quad(s, a);
     s = add_quad(s, b);
     s = add_quad(s, c);
     return add_quad(s, d);
-}
-
-// The first of several passes over values that stay on chip may look for the frame beforehand.
-fn framed(a_peak: f32) -> Sum {
-    var s = start();
-    if (a_peak > bitcast<f32>(params.excluded)) {
-        s = reframed(s, a_peak);
-    }
-    return s;
 }

@@ -251,9 +251,9 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
 fn in_quick(v: &Variant) -> bool {
     let plain = v.input == Dtype::F32 && v.output == Dtype::F32;
     let small = match v.schedule {
-        Schedule::Rows => v.keep == 8,
+        Schedule::Rows => (v.width, v.keep) == (8, 8),
         Schedule::OnChip => v.width == 64,
-        _ => v.width == 8,
+        _ => v.lanes == 8,
     };
     plain || small
 }

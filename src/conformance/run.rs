@@ -5,7 +5,7 @@ use super::data::{Data, decode, encode, mask_map, options, slope_map, spec, stor
 use super::report::{Report, Worst};
 use super::{Case, Failure, Fault, Memory, OptionSet};
 use crate::host::{Gpu, HostError};
-use crate::softmax::{Dtype, MaskType, Operands, PARTIAL_BYTES, PerRow, Schedule, Tier};
+use crate::softmax::{Dtype, MaskType, Operands, PARTIAL_BYTES, PerRow, Schedule};
 use crate::{BindError, BuildError, Matrix};
 
 /// What came of one case.
@@ -48,8 +48,7 @@ pub fn run(gpu: &Gpu, cases: impl Iterator<Item = Case>, mut tell: impl FnMut(&C
 }
 
 fn kind(case: &Case) -> String {
-    let tier = if case.variant.tier == Tier::Subgroup { "subgroup" } else { "baseline" };
-    format!("{:?}/{tier}", case.variant.schedule).to_lowercase()
+    format!("{:?}/{}", case.variant.schedule, case.variant.tier.name()).to_lowercase()
 }
 
 /// Runs one case; with a fault, plants it into the results before they are checked.

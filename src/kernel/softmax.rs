@@ -674,9 +674,5 @@ pub(crate) struct StageBinding {
 }
 
 pub(crate) fn header(variant: &Variant) -> Header {
-    Header {
-        f16: variant.native_f16,
-        subgroups: variant.tier == Tier::Subgroup,
-        constants: if variant.keep > 0 { vec![("KEEP", variant.keep)] } else { vec![] },
-    }
+    Header { f16: variant.native_f16, subgroups: variant.tier != Tier::Baseline, ..Header::default() }
 }

@@ -36,7 +36,7 @@ impl ShardSpec {
             let caps = library.caps();
             let chosen = Variant::select(caps, &spec.shape, spec.input, spec.output);
             let width = if caps.cpu || caps.max_invocations < 256 { 8 } else { 256 };
-            let tier = if caps.subgroup { Tier::Subgroup } else { Tier::Baseline };
+            let tier = Tier::select(caps, width, width);
             Variant { schedule: Schedule::Split, width, lanes: width, keep: 0, tier, ..chosen }
         });
         let why = if variant.schedule != Schedule::Split {

@@ -170,8 +170,6 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         fragment!("lib/exp"),
         fragment!("lib/partial"),
         either!(rival, "lib/sum_online", "lib/sum_extended"),
-        either!(variant.tier == Tier::Subgroup, "lib/reduce_subgroup", "lib/reduce_workgroup"),
-        either!(variant.tier == Tier::Subgroup, "lib/entry_subgroup", "lib/entry_baseline"),
         fragment!("lib/row"),
         either!(o.scale.is_some(), "lib/scale_on", "lib/scale_off"),
         either!(o.soft_cap.is_some(), "lib/cap_on", "lib/cap_off"),
@@ -181,6 +179,14 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         limit(spec, variant),
         mask(o.mask, variant.quads),
     ];
+    match variant.tier {
+        Tier::Baseline => list.extend([fragment!("lib/entry_baseline"), fragment!("lib/reduce_workgroup")]),
+        Tier::Subgroup => list.extend([fragment!("lib/entry_subgroup"), fragment!("lib/reduce_subgroup")]),
+        Tier::Shuffle => list.extend([fragment!("lib/entry_shuffle"), fragment!("lib/reduce_shuffle")]),
+    }
+    if variant.tier != Tier::Baseline {
+        list.push(fragment!("lib/exchange"));
+    }
     let f16 = variant.input == Dtype::F16 || variant.output == Dtype::F16 || o.mask == Some(MaskType::F16);
     if f16 {
         list.push(fragment!("lib/half"));
@@ -192,13 +198,18 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
     list.push(either!(sums && o.sinks, "lib/sinks_on", "lib/sinks_off"));
     list.extend(operand_fragments(spec, variant, stage, form));
     list.push(source(variant));
-    if !matches!(variant.schedule, Schedule::Rows | Schedule::OnChip) {
-        list.push(if stage == Stage::Sum { fragment!("lib/pass_sum") } else { fragment!("lib/pass_write") });
-        if matches!(variant.schedule, Schedule::Stream | Schedule::Online) {
-            list.push(fragment!("lib/pass_sum"));
-        }
+    if stage != Stage::Sum {
+        list.push(fragment!("lib/pass_write"));
     }
-    if stage != Stage::Whole {
+    if stage != Stage::Scale && !matches!(variant.schedule, Schedule::Recompute | Schedule::Reload) {
+        list.push(fragment!("lib/pass_sum"));
+    }
+    if let Some(keep) = keep(variant.keep) {
+        list.extend([fragment!("lib/four"), keep]);
+    }
+    if stage == Stage::Whole {
+        list.push(fragment!("lib/task"));
+    } else {
         list.push(fragment!("lib/partials"));
     }
     if stage != Stage::Sum {
@@ -216,6 +227,16 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         list.push(either!(variant.quads, "lib/reload_x4", "lib/reload_x1"));
     }
     list
+}
+
+fn keep(quads: u32) -> Option<Fragment> {
+    match quads {
+        4 => Some(fragment!("lib/keep_4")),
+        8 => Some(fragment!("lib/keep_8")),
+        16 => Some(fragment!("lib/keep_16")),
+        32 => Some(fragment!("lib/keep_32")),
+        _ => None,
+    }
 }
 
 fn kernel(schedule: Schedule, stage: Stage) -> Fragment {

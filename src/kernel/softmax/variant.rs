@@ -66,9 +66,50 @@ impl Schedule {
 pub enum Tier {
     /// Through workgroup memory: any `WebGPU` device.
     Baseline,
-    /// Through subgroup shuffles first: needs `wgpu::Features::SUBGROUP`.
+    /// Through subgroup shuffles first, then through workgroup memory: needs `wgpu::Features::SUBGROUP`.
     Subgroup,
+    /// Through subgroup shuffles alone: a row's invocations are of one subgroup. Needs `wgpu::Features::SUBGROUP`, and
+    /// subgroups of at least [`Variant::lanes`].
+    Shuffle,
 }
+
+impl Tier {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Baseline, Self::Subgroup, Self::Shuffle];
+
+    /// `baseline`, `subgroup` or `shuffle`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Subgroup => "subgroup",
+            Self::Shuffle => "shuffle",
+        }
+    }
+
+    /// Whether `lanes` invocations of a workgroup of `width` can exchange this way.
+    fn fits(self, width: u32, lanes: u32) -> bool {
+        match self {
+            Self::Baseline => true,
+            Self::Subgroup => lanes == width && lanes > SHUFFLED,
+            Self::Shuffle => lanes > 1 && lanes <= SHUFFLED,
+        }
+    }
+
+    /// The fastest that a device with these capabilities has.
+    #[must_use]
+    pub fn select(caps: &Caps, width: u32, lanes: u32) -> Self {
+        let possible = |tier: &Self| caps.subgroup && tier.fits(width, lanes);
+        match [Self::Shuffle, Self::Subgroup].into_iter().find(possible) {
+            Some(Self::Shuffle) if lanes > caps.min_subgroup_size => Self::Baseline,
+            Some(tier) => tier,
+            None => Self::Baseline,
+        }
+    }
+}
+
+/// Invocations that share a row by shuffles alone, at most: what most GPUs have as a subgroup.
+const SHUFFLED: u32 = 32;
 
 /// Everything that decides which machine code runs, options aside.
 ///
@@ -101,26 +142,33 @@ pub struct Variant {
 /// (schedule, width, lanes, keep). The small widths are for adapters that run on a CPU.
 const GEOMETRIES: &[(Schedule, u32, u32, u32)] = &[
     (Schedule::Rows, 8, 1, 8),
+    (Schedule::Rows, 8, 1, 16),
     (Schedule::Rows, 8, 1, 32),
     (Schedule::Rows, 64, 4, 4),
     (Schedule::Rows, 256, 8, 4),
-    (Schedule::Rows, 256, 32, 1),
+    (Schedule::Rows, 256, 32, 4),
+    (Schedule::Rows, 256, 32, 8),
     (Schedule::Rows, 256, 64, 4),
     (Schedule::OnChip, 8, 8, 8),
+    (Schedule::OnChip, 8, 8, 16),
     (Schedule::OnChip, 8, 8, 32),
     (Schedule::OnChip, 64, 64, 4),
     (Schedule::OnChip, 256, 256, 4),
     (Schedule::OnChip, 256, 256, 8),
     (Schedule::OnChip, 256, 256, 16),
+    (Schedule::Stream, 8, 1, 0),
     (Schedule::Stream, 8, 8, 0),
     (Schedule::Stream, 64, 64, 0),
     (Schedule::Stream, 256, 256, 0),
     (Schedule::Split, 8, 8, 0),
     (Schedule::Split, 256, 256, 0),
+    (Schedule::Online, 8, 1, 0),
     (Schedule::Online, 8, 8, 0),
     (Schedule::Online, 256, 256, 0),
+    (Schedule::Recompute, 8, 1, 0),
     (Schedule::Recompute, 8, 8, 0),
     (Schedule::Recompute, 256, 256, 0),
+    (Schedule::Reload, 8, 1, 0),
     (Schedule::Reload, 8, 8, 0),
     (Schedule::Reload, 256, 256, 0),
 ];
@@ -148,14 +196,13 @@ impl Variant {
         output: Dtype,
     ) -> impl Iterator<Item = Self> {
         let halves = if input == Dtype::F16 || output == Dtype::F16 { &[false, true][..] } else { &[false][..] };
-        let tiers =
-            if lanes == width && width > 1 { &[Tier::Baseline, Tier::Subgroup][..] } else { &[Tier::Baseline][..] };
         // The reload algorithm keeps its exponentials in the output, which must not round them.
         let possible = schedule != Schedule::Reload || output == Dtype::F32;
         halves
             .iter()
             .filter(move |_| possible)
-            .flat_map(move |&native_f16| tiers.iter().map(move |&tier| (native_f16, tier)))
+            .flat_map(|&native_f16| Tier::ALL.map(|tier| (native_f16, tier)))
+            .filter(move |(_, tier)| tier.fits(width, lanes))
             .flat_map(|(native_f16, tier)| [true, false].map(|quads| (native_f16, tier, quads)))
             .map(move |(native_f16, tier, quads)| Self {
                 schedule,
@@ -186,8 +233,11 @@ impl Variant {
             needed: u64::from(needed),
             available: u64::from(available),
         };
-        if self.tier == Tier::Subgroup && !caps.subgroup {
+        if self.tier != Tier::Baseline && !caps.subgroup {
             return Err(missing("SUBGROUP"));
+        }
+        if self.tier == Tier::Shuffle && self.lanes > caps.min_subgroup_size {
+            return Err(low("subgroup_min_size", self.lanes, caps.min_subgroup_size));
         }
         if self.native_f16 && !caps.f16 {
             return Err(missing("SHADER_F16"));
@@ -195,7 +245,7 @@ impl Variant {
         if self.width > caps.max_invocations {
             return Err(low("max_compute_invocations_per_workgroup", self.width, caps.max_invocations));
         }
-        let shelf = self.width * 16;
+        let shelf = if self.tier == Tier::Shuffle { 0 } else { self.width * 16 };
         if shelf > caps.max_workgroup_bytes {
             return Err(low("max_compute_workgroup_storage_size", shelf, caps.max_workgroup_bytes));
         }
@@ -212,7 +262,7 @@ impl Variant {
             Schedule::Recompute | Schedule::Reload => 12,
             Schedule::Split => return self.width.saturating_mul(MAX_ITERATIONS / 5 * 16).saturating_mul(MAX_PARTS),
         };
-        self.width.saturating_mul(MAX_ITERATIONS / passes_in_quarters * 16)
+        self.lanes.saturating_mul(MAX_ITERATIONS / passes_in_quarters * 16)
     }
 
     /// (workgroups that one row is split over, quads that each covers).
@@ -237,8 +287,8 @@ impl Variant {
         // 256 invocations, 16 bytes each: less is below WebGPU's least.
         let wide = caps.max_invocations >= 256 && caps.max_workgroup_bytes >= 4096;
         let (schedule, width, lanes, keep) = match (caps.cpu, wide) {
-            (true, _) => for_cpu(shape),
-            (false, true) => for_gpu(shape),
+            (true, _) => for_cpu(caps, shape),
+            (false, true) => for_gpu(caps, shape),
             (false, false) => for_small_gpu(shape),
         };
         Self {
@@ -246,7 +296,7 @@ impl Variant {
             input,
             output,
             native_f16: caps.f16 && (input == Dtype::F16 || output == Dtype::F16),
-            tier: if caps.subgroup && lanes == width { Tier::Subgroup } else { Tier::Baseline },
+            tier: Tier::select(caps, width, lanes),
             width,
             lanes,
             keep,
@@ -255,25 +305,34 @@ impl Variant {
     }
 }
 
-/// A CPU adapter runs a workgroup's subgroups one after another and pays for each barrier: one subgroup is enough.
-/// Keeping the row on chip does not pay there: indexed registers cost more than reading it again.
-fn for_cpu(shape: &Shape) -> (Schedule, u32, u32, u32) {
+/// A CPU adapter runs a workgroup's subgroups one after another and pays for each barrier: without any, its eight
+/// lanes take a row each, or one row together where they can shuffle.
+fn for_cpu(caps: &Caps, shape: &Shape) -> (Schedule, u32, u32, u32) {
+    let shuffles = Tier::select(caps, 8, 8) == Tier::Shuffle;
+    // Rows for several workgroups of eight on every core.
+    let many = shape.rows >= if shuffles { 256 } else { 16 };
     match shape.cols {
         0..=32 => (Schedule::Rows, 8, 1, 8),
-        33..=128 => (Schedule::Rows, 8, 1, 32),
+        33..=64 => (Schedule::Rows, 8, 1, 16),
+        65..=128 => (Schedule::Rows, 8, 1, 32),
+        257..=512 if shuffles => (Schedule::OnChip, 8, 8, 16),
+        513..=1024 if shuffles => (Schedule::OnChip, 8, 8, 32),
+        129..=150_000 if many => (Schedule::Stream, 8, 1, 0),
         129..=65_535 => (Schedule::Stream, 8, 8, 0),
-        // A core for each workgroup: with few rows, the row is split.
         65_536..=1_500_000 if shape.rows >= 4 => (Schedule::Stream, 8, 8, 0),
         _ => (Schedule::Split, 8, 8, 0),
     }
 }
 
 /// A GPU wants every row's loads wide, the row on chip while it fits, and enough workgroups to fill it.
-fn for_gpu(shape: &Shape) -> (Schedule, u32, u32, u32) {
+fn for_gpu(caps: &Caps, shape: &Shape) -> (Schedule, u32, u32, u32) {
+    let shuffles = caps.subgroup && caps.min_subgroup_size >= 32;
     match shape.cols {
         0..=64 => (Schedule::Rows, 64, 4, 4),
         65..=128 => (Schedule::Rows, 256, 8, 4),
-        129..=1024 => (Schedule::Rows, 256, 64, 4),
+        129..=512 => (Schedule::Rows, 256, 32, 4),
+        513..=1024 if shuffles => (Schedule::Rows, 256, 32, 8),
+        513..=1024 => (Schedule::Rows, 256, 64, 4),
         1025..=4096 => (Schedule::OnChip, 256, 256, 4),
         4097..=8192 => (Schedule::OnChip, 256, 256, 8),
         8193..=16_384 => (Schedule::OnChip, 256, 256, 16),
@@ -299,8 +358,7 @@ impl fmt::Display for Variant {
         if self.input != self.output {
             write!(f, "-{}", storage(self.output))?;
         }
-        let tier = if self.tier == Tier::Subgroup { "subgroup" } else { "baseline" };
-        write!(f, "/{tier}/w{}", self.width)?;
+        write!(f, "/{}/w{}", self.tier.name(), self.width)?;
         if self.lanes != self.width {
             write!(f, "l{}", self.lanes)?;
         }

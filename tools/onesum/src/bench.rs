@@ -169,7 +169,7 @@ fn interesting(caps: &Caps, shape: &Shape) -> Vec<Variant> {
         let likeliest = runnable(caps, shape)
             .filter(|v| v.schedule == schedule && (v.input, v.output) == (Dtype::F32, Dtype::F32))
             .filter(|v| v.quads == shape.quads && (v.width <= 8) == caps.cpu)
-            .filter(|v| (v.tier == Tier::Subgroup) == (caps.subgroup && v.lanes == v.width))
+            .filter(|v| v.tier == Tier::select(caps, v.width, v.lanes))
             // The tightest that keeps a row on chip; the widest of those that keep none.
             .min_by_key(|v| (if v.keep > 0 { v.max_columns() } else { 0 }, u32::MAX - v.width));
         list.extend(likeliest.filter(|&v| v != chosen));

@@ -69,7 +69,7 @@ struct Features {
 /// Variants of one tier.
 #[derive(Serialize)]
 struct Group {
-    /// `baseline`, `subgroup`, each also with `+f16` for the device's own f16 type.
+    /// `baseline`, `subgroup`, `shuffle`, each also with `+f16` for the device's own f16 type.
     tier: &'static str,
     variants: usize,
     supported: usize,
@@ -106,8 +106,7 @@ impl Entry {
     fn new(index: usize, adapter: &wgpu::Adapter, all: bool) -> Self {
         let info = adapter.get_info();
         let (features, limits) = (adapter.features(), adapter.limits());
-        let cpu = info.device_type == wgpu::DeviceType::Cpu;
-        let caps = Caps::from_parts(cpu, features & Caps::useful_features(), &limits);
+        let caps = Caps::from_parts(&info, features & Caps::useful_features(), &limits);
         Self {
             index,
             adapter: AdapterRecord::new(&info),
@@ -172,11 +171,13 @@ fn yes(is: bool) -> &'static str {
 }
 
 /// Tier, and whether the device's own f16 type is used.
-const TIERS: [(Tier, bool, &str); 4] = [
+const TIERS: [(Tier, bool, &str); 6] = [
     (Tier::Baseline, false, "baseline"),
     (Tier::Subgroup, false, "subgroup"),
+    (Tier::Shuffle, false, "shuffle"),
     (Tier::Baseline, true, "baseline+f16"),
     (Tier::Subgroup, true, "subgroup+f16"),
+    (Tier::Shuffle, true, "shuffle+f16"),
 ];
 
 impl Group {

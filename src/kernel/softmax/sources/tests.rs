@@ -69,13 +69,13 @@ fn programs(variants: impl Iterator<Item = Variant>) -> Vec<Program> {
     all
 }
 
-/// One geometry of each kind: widths do not change the text.
+/// One geometry of each kind: widths do not change the text, only how much is kept on chip does.
 fn kinds() -> impl Iterator<Item = Variant> {
     let mut seen = BTreeSet::new();
     Variant::all().filter(move |v| {
         let same = v.input == v.output || (v.input, v.output) == (Dtype::F16, Dtype::F32);
         let types = (v.input.name(), v.output.name(), v.native_f16);
-        same && seen.insert((v.schedule as u8, v.tier as u8, v.quads, types))
+        same && seen.insert((v.schedule as u8, v.tier as u8, v.keep, v.quads, types))
     })
 }
 
