@@ -10,11 +10,17 @@ use onesum::{Caps, Library};
 fn quick_profile_on_every_adapter() {
     let all = adapters();
     assert!(!all.is_empty(), "no adapter: tools/test installs one");
-    for adapter in &all {
-        let gpu = Gpu::of(adapter).unwrap();
-        println!("{} ({:?}, {})", gpu.info.name, gpu.info.backend, gpu.info.driver_info);
-        let report = run(&gpu, cases(Profile::Quick), |_, _| {});
-        println!("{report}");
+    let reports = std::thread::scope(|scope| {
+        let one = |adapter| {
+            let gpu = Gpu::of(adapter).unwrap();
+            let name = format!("{} ({:?}, {})", gpu.info.name, gpu.info.backend, gpu.info.driver_info);
+            (name, run(&gpu, cases(Profile::Quick), |_, _| {}))
+        };
+        let threads: Vec<_> = all.iter().map(|adapter| scope.spawn(move || one(adapter))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    for (name, report) in reports {
+        println!("{name}\n{report}");
         assert!(report.ok());
         assert!(report.executed >= 2_000, "{} cases", report.executed);
         assert!(report.counts.values().all(|&n| n >= 40), "{:?}", report.counts);

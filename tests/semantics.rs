@@ -10,7 +10,7 @@ const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
 const VARIANTS: [&str; 7] = [
     "softmax/rows/f32/baseline/w8l1k8/x4",
-    "softmax/onchip/f32/baseline/w8k8/x1",
+    "softmax/onchip/f32/baseline/w64k4/x1",
     "softmax/stream/f32/baseline/w8/x4",
     "softmax/stream/f32/baseline/w64/x1",
     "softmax/split/f32/baseline/w8/x4",

@@ -149,7 +149,6 @@ const GEOMETRIES: &[(Schedule, u32, u32, u32)] = &[
     (Schedule::Rows, 256, 32, 4),
     (Schedule::Rows, 256, 32, 8),
     (Schedule::Rows, 256, 64, 4),
-    (Schedule::OnChip, 8, 8, 8),
     (Schedule::OnChip, 8, 8, 16),
     (Schedule::OnChip, 8, 8, 32),
     (Schedule::OnChip, 64, 64, 4),
@@ -203,6 +202,8 @@ impl Variant {
             .filter(move |_| possible)
             .flat_map(|&native_f16| Tier::ALL.map(|tier| (native_f16, tier)))
             .filter(move |(_, tier)| tier.fits(width, lanes))
+            // A CPU that would have to wait at barriers is faster reading the row again.
+            .filter(move |(_, tier)| (schedule, width, *tier) != (Schedule::OnChip, 8, Tier::Baseline))
             .flat_map(|(native_f16, tier)| [true, false].map(|quads| (native_f16, tier, quads)))
             .map(move |(native_f16, tier, quads)| Self {
                 schedule,

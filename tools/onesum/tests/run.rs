@@ -309,7 +309,7 @@ fn variants_by_name() {
     let want = attention(|b, h, q, k| at(&x, b, h, q, k));
     for name in [
         "softmax/rows/f32/baseline/w8l1k8/x4",
-        "softmax/onchip/f32/baseline/w8k8/x1",
+        "softmax/onchip/f32/baseline/w64k4/x1",
         "softmax/stream/f32/baseline/w64/x4",
         "softmax/split/f32/baseline/w8/x4",
         "softmax/online/f32/baseline/w8/x4",
