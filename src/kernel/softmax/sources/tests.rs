@@ -180,3 +180,17 @@ fn every_file_is_used() {
     }
     assert_eq!(used, files);
 }
+
+/// Writes every text in the browsers' dialect to `target/wgsl/`, for compilers other than naga: `tools/browser`.
+#[test]
+#[ignore = "writes files"]
+fn write_texts() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/wgsl");
+    std::fs::create_dir_all(&folder).unwrap();
+    for program in representative() {
+        let text = program.text(Dialect::Browser);
+        let widths: Vec<_> = program.overrides.iter().map(|(name, value)| format!("// {name} {value}\n")).collect();
+        let name = program.name.replace('/', "-");
+        std::fs::write(folder.join(format!("{name}.wgsl")), text + &widths.concat()).unwrap();
+    }
+}
