@@ -162,7 +162,7 @@ impl Library {
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label,
-            source: wgpu::ShaderSource::Wgsl(program.text(Dialect::Naga).into()),
+            source: wgpu::ShaderSource::Wgsl(program.text(Dialect::of(&device.adapter_info())).into()),
         });
         let entries: Vec<_> = program.bindings.iter().map(|&(binding, access)| layout_entry(binding, access)).collect();
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });

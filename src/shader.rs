@@ -21,6 +21,14 @@ pub enum Dialect {
     Browser,
 }
 
+impl Dialect {
+    /// Who reads the text on this adapter.
+    #[must_use]
+    pub fn of(info: &wgpu::AdapterInfo) -> Self {
+        if info.backend == wgpu::Backend::BrowserWebGpu { Self::Browser } else { Self::Naga }
+    }
+}
+
 /// What stands above the fragments: language extensions and constants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
