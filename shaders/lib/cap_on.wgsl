@@ -1,7 +1,7 @@
 // c tanh(x / c) with our own exp: tanh(z) = m / (m + 2), m = e^(2|z|) - 1. At 2|z| = 20 it is 1.
 fn capped(x: vec4<f32>) -> vec4<f32> {
     let z = x * params.inverse_cap;
-    let e = exp4(min(abs(z) * 2.0, vec4(20.0)), 0.0);
+    let e = exp4(min(abs(z) * 2.0, vec4(20.0)), rounder(0.0), 0.0);
     let power = bitcast<vec4<f32>>(e.shift + vec4(0x3f800000u));
     let m = (power - 1.0) + power * e.p;
     let y = params.cap * (m / (m + 2.0));

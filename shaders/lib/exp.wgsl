@@ -22,17 +22,32 @@ const ROUNDER = 12582912.0;
 
 struct Exp {
     p: vec4<f32>,
-    shift: vec4<u32>,   // n << 23: added to the bits of a float, it multiplies by 2^n
+    shift: vec4<u32>,   // (n + the rounder's integer) << 23: added to the bits of a float, it multiplies by 2^n
+}
+
+// What rounds to an integer: ROUNDER and some integer, so that the low bits hold n + that. Twice the same number, but no
+// compiler knows, which keeps it from "simplifying" (d k + up) - down to d k.
+struct Rounder {
+    up: f32,
+    down: f32,
+}
+
+fn rounder(offset: f32) -> Rounder {
+    return Rounder(ROUNDER + offset, opaque(ROUNDER + offset));
+}
+
+// The greater one, for a `b` that is no NaN. The built-in max takes three operations on some CPUs.
+fn at_least(a: vec4<f32>, b: f32) -> vec4<f32> {
+    return select(vec4(b), a, a > vec4(b));
 }
 
 // `correction` is added to the reduced argument: exp(d + correction) for |correction| below 2^-20.
-fn exp4(d: vec4<f32>, correction: f32) -> Exp {
-    // The exclusive or with a zero that no compiler sees keeps (d k + r) - r from being "simplified" to d k.
-    let bits = bitcast<vec4<u32>>(d * LOG2E + ROUNDER) ^ vec4(params.zero);
-    let n = bitcast<vec4<f32>>(bits) - ROUNDER;
+fn exp4(d: vec4<f32>, r: Rounder, correction: f32) -> Exp {
+    let rounded = d * LOG2E + r.up;
+    let n = rounded - r.down;
     let t = (d - n * LN2_A) - (n * LN2_B - correction);
     let h = H0 + t * (H1 + t * (H2 + t * (H3 + t * H4)));
-    return Exp(t + (t * t) * h, bits << vec4(23u));
+    return Exp(t + (t * t) * h, bitcast<vec4<u32>>(rounded) << vec4(23u));
 }
 
 // 2^n for n <= 127; anything under 2^-126 is 0.

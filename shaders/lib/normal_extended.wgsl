@@ -3,6 +3,7 @@ struct Normal {
     anchor: f32,
     floor: f32,         // at this or less above the anchor, y is under 2^-157: it becomes 0
     correction: f32,    // 1 / sum = reciprocal * (1 + correction)
+    rounder: Rounder,   // of no integer
     bias: u32,          // bits of reciprocal * 2^(32 - exponent)
     log_sum: Two,       // ln of the sum over e^anchor
 }
@@ -17,6 +18,7 @@ fn normal_of(total: Partial) -> Normal {
         total.anchor,
         f32(least + 1) * LN2,
         correction,
+        rounder(0.0),
         bits + (u32(32 - total.exponent) << 23u),
         relative_log_sum(total),
     );
@@ -24,7 +26,7 @@ fn normal_of(total: Partial) -> Normal {
 
 // Scaled by 2^32 until the last step, so that only the result itself can be subnormal.
 fn probability(normal: Normal, x: vec4<f32>) -> vec4<f32> {
-    let e = exp4(max(x - normal.anchor, vec4(normal.floor)), normal.correction);
+    let e = exp4(at_least(x - normal.anchor, normal.floor), normal.rounder, normal.correction);
     let w = bitcast<vec4<f32>>(e.shift + vec4(normal.bias));
     return (w + w * e.p) * 0x1p-32;
 }

@@ -28,28 +28,43 @@ fn above(a: Partial, b: Partial) -> bool {
     return a.anchor > b.anchor || (a.anchor == b.anchor && a.exponent > b.exponent);
 }
 
-// NaN and infinities are told by their bits: a compiler may assume that floats have none.
+// NaN and infinities are told by their bits: a compiler may assume that floats have none. As integers, bits of positive
+// floats rise with the float, those of negative ones fall.
 struct Class {
-    most: vec4<i32>,    // greatest bits as signed numbers: NaN, then +inf, are at the top
-    last: vec4<u32>,    // greatest bits as unsigned numbers: negative NaN are above -inf
+    most: i32,      // greatest as signed numbers: NaN, then +inf, are at the top
+    last: u32,      // greatest as unsigned numbers: negative NaN are above -inf
+    least: u32,     // least as unsigned numbers: of negative floats only, the greatest float
 }
 
 fn no_class() -> Class {
-    return Class(vec4<i32>(-0x7fffffff), vec4(0u));
+    return Class(-0x7fffffff, 0u, 0xffffffffu);
 }
 
 fn classed(seen: Class, x: vec4<f32>) -> Class {
-    return Class(max(seen.most, bitcast<vec4<i32>>(x)), max(seen.last, bitcast<vec4<u32>>(x)));
+    let i = bitcast<vec4<i32>>(x);
+    let u = bitcast<vec4<u32>>(x);
+    return Class(
+        max(seen.most, max(max(i.x, i.y), max(i.z, i.w))),
+        max(seen.last, max(max(u.x, u.y), max(u.z, u.w))),
+        min(seen.least, min(min(u.x, u.y), min(u.z, u.w))),
+    );
+}
+
+fn classed_four(seen: Class, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> Class {
+    return classed(classed(classed(classed(seen, a), b), c), d);
+}
+
+// The greatest of the floats, if none of them is NaN.
+fn greatest(seen: Class) -> f32 {
+    return bitcast<f32>(select(seen.least, bitcast<u32>(seen.most), seen.most >= 0));
 }
 
 fn with_class(partial: Partial, seen: Class) -> Partial {
     var p = partial;
-    let most = max(max(seen.most.x, seen.most.y), max(seen.most.z, seen.most.w));
-    let last = max(max(seen.last.x, seen.last.y), max(seen.last.z, seen.last.w));
-    if (most == 0x7f800000) {
+    if (seen.most == 0x7f800000) {
         p.exponent = INFINITE;
     }
-    if (most > 0x7f800000 || last > 0xff800000u) {
+    if (seen.most > 0x7f800000 || seen.last > 0xff800000u) {
         p.exponent = NOT_A_NUMBER;
     }
     return p;

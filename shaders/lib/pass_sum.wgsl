@@ -4,7 +4,7 @@ fn sum_with(so_far: Sum, row: Row, q: u32, step: u32, a: vec4<f32>, b: vec4<f32>
         return add(so_far, a, b, c, d);
     }
     var sum = so_far;
-    sum.seen = classed(classed(classed(classed(sum.seen, a), b), c), d);
+    sum.seen = classed_four(sum.seen, a, b, c, d);
     sum.partial = best(sum.partial, a, params.first_column + q * 4u);
     sum.partial = best(sum.partial, b, params.first_column + (q + step) * 4u);
     sum.partial = best(sum.partial, c, params.first_column + (q + 2u * step) * 4u);

@@ -49,12 +49,12 @@ struct Sum {
     partial: Partial,
     ceiling: f32,       // a logit further above the anchor needs another frame
     floor: f32,         // a logit this far above the anchor, or less, counts for nothing
-    bias: u32,          // (127 - exponent) << 23
+    rounder: Rounder,   // of 127 - exponent: what exp4 shifts is then the float 2^(n - exponent)
     seen: Class,
 }
 
 fn start() -> Sum {
-    return Sum(no_mass(), bitcast<f32>(params.excluded), 0.0, 0u, no_class());
+    return Sum(no_mass(), bitcast<f32>(params.excluded), 0.0, Rounder(0.0, 0.0), no_class());
 }
 
 // A frame in which `peak` is at home: its exponential is near 1.
@@ -73,16 +73,15 @@ fn reframed(sum: Sum, peak: f32) -> Sum {
     s.partial.exponent = exponent;
     s.ceiling = (n + 64.0) * LN2;
     s.floor = (n - 120.0) * LN2;
-    s.bias = u32(127 - exponent) << 23u;
+    s.rounder = rounder(f32(127 - exponent));
     return s;
 }
 
 fn add_quad(sum: Sum, x: vec4<f32>) -> Sum {
     var s = sum;
-    s.seen = classed(s.seen, x);
     // A logit at the floor adds 2^-120 of the frame instead of nothing: 2^24 of them, 2^-96.
-    let e = exp4(max(x - s.partial.anchor, vec4(s.floor)), 0.0);
-    let w = bitcast<vec4<f32>>(e.shift + vec4(s.bias));
+    let e = exp4(at_least(x - s.partial.anchor, s.floor), s.rounder, 0.0);
+    let w = bitcast<vec4<f32>>(e.shift);
     let wp = w * e.p;
     // The powers of two and their small parts apart, so that 1 + p is never rounded.
     let powers = (w.x + w.y) + (w.z + w.w);
@@ -94,8 +93,9 @@ fn add_quad(sum: Sum, x: vec4<f32>) -> Sum {
     return s;
 }
 
-// A frame for `peak`, if it does not fit into the present one.
-fn fitted(sum: Sum, peak: f32) -> Sum {
+// A frame for the greatest logit seen, if it does not fit into the present one.
+fn fitted(sum: Sum) -> Sum {
+    let peak = greatest(sum.seen);
     if (peak - sum.partial.anchor > sum.ceiling) {
         return reframed(sum, peak);
     }
@@ -103,12 +103,16 @@ fn fitted(sum: Sum, peak: f32) -> Sum {
 }
 
 fn add_one(sum: Sum, x: vec4<f32>) -> Sum {
-    return add_quad(fitted(sum, largest(x)), x);
+    var s = sum;
+    s.seen = classed(s.seen, x);
+    return add_quad(fitted(s), x);
 }
 
 // Adds exp of four quads. The frame is looked at once for all of them.
 fn add(sum: Sum, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> Sum {
-    var s = fitted(sum, largest(max(max(a, b), max(c, d))));
+    var s = sum;
+    s.seen = classed_four(s.seen, a, b, c, d);
+    s = fitted(s);
     s = add_quad(s, a);
     s = add_quad(s, b);
     s = add_quad(s, c);

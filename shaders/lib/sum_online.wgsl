@@ -34,7 +34,6 @@ fn framed(peak: f32) -> Sum {
 
 fn add_quad(sum: Sum, x: vec4<f32>) -> Sum {
     var s = sum;
-    s.seen = classed(s.seen, x);
     let e = exp(x - s.partial.anchor);
     s.partial.high += (e.x + e.y) + (e.z + e.w);
     return s;
@@ -42,6 +41,7 @@ fn add_quad(sum: Sum, x: vec4<f32>) -> Sum {
 
 fn add(sum: Sum, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> Sum {
     var s = sum;
+    s.seen = classed_four(s.seen, a, b, c, d);
     let peak = largest(max(max(a, b), max(c, d)));
     if (peak > s.partial.anchor || (s.partial.exponent == NOTHING && peak > bitcast<f32>(params.excluded))) {
         s.partial = Partial(peak, 0, s.partial.high * exp(s.partial.anchor - peak), 0.0);
