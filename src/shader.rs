@@ -41,6 +41,16 @@ pub struct Header {
 }
 
 /// The whole text of a shader: directives, constants, fragments. The order of fragments is free in WGSL.
+///
+/// ```
+/// use onesum::shader::{Dialect, Fragment, Header, link};
+///
+/// let header = Header { f16: true, subgroups: true, constants: vec![("EXPERTS", 8)] };
+/// let fragment = Fragment { name: "mine", text: "var<private> best: array<f16, EXPERTS>;\n" };
+/// let text = "\nconst EXPERTS = 8u;\n\n// ---- shaders/mine.wgsl\nvar<private> best: array<f16, EXPERTS>;\n";
+/// assert_eq!(link(Dialect::Naga, &header, &[fragment]), format!("enable f16;{text}"));
+/// assert_eq!(link(Dialect::Browser, &header, &[fragment]), format!("enable f16;\nenable subgroups;{text}"));
+/// ```
 #[must_use]
 pub fn link(dialect: Dialect, header: &Header, fragments: &[Fragment]) -> String {
     let mut text = String::new();
