@@ -50,12 +50,13 @@ pub mod host;
 mod kernel;
 mod library;
 mod matrix;
+pub mod noise;
 pub mod reference;
 pub mod shader;
 
 pub use bound::Bound;
 pub use caps::Caps;
 pub use error::{BindError, BuildError};
-pub use kernel::{copy, softmax};
+pub use kernel::{copy, sample, softmax};
 pub use library::Library;
 pub use matrix::Matrix;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::shader::{Dialect, Fragment, Header, link};
-use crate::{BuildError, Caps, copy, softmax};
+use crate::{BuildError, Caps, copy, sample, softmax};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -135,6 +135,14 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn softmax_merge(&self) -> Result<softmax::Merge, BuildError> {
         softmax::Merge::new(self)
+    }
+
+    /// Gumbel-max sampling of one column per row: picks a variant unless `spec` names one, and compiles it, once.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn sample(&self, spec: &sample::Spec) -> Result<sample::Sample, BuildError> {
+        sample::Sample::new(self, spec)
     }
 
     /// The copy kernel that speeds are compared with.

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+use onesum::sample;
 use onesum::shader::{Dialect, Fragment, Header, link};
 use onesum::softmax::{Causal, Dtype, MaskType, Schedule, Shape, Spec, Tier, Variant, wgsl};
 
@@ -110,7 +111,27 @@ fn every_combination_is_valid_and_passes_the_lints() {
     assert!(seen.len() > 3_000, "{} texts", seen.len());
 }
 
-/// The kernels that are no variant of softmax.
+/// Every variant of sampling, without options and with all.
+#[test]
+fn sampling_is_valid_and_passes_the_lints() {
+    let all = sample::Options { mask: Some(MaskType::F32), bits: true, temperature: true, lengths: true };
+    for variant in sample::Variant::all() {
+        for options in [sample::Options::default(), all] {
+            let spec = sample::Spec { input: variant.input, options, ..sample::Spec::new(Shape::new(1, 4)) };
+            for text in sample::wgsl(&spec, &variant, Dialect::Naga) {
+                let module = parse(&text);
+                let subgroups = variant.tier != Tier::Baseline;
+                let header = Header { f16: variant.native_f16, subgroups, ..Header::default() };
+                assert_eq!(validate(&module, &header), Ok(()), "{variant} {options:?}");
+                assert_eq!(lint::divergent_barriers(&module), BTreeSet::new(), "{variant} {options:?}");
+                assert_eq!(lint::inaccurate_functions(&module), BTreeSet::new(), "{variant} {options:?}");
+                assert!(lint::workgroup_bytes(&module, variant.width) <= WORKGROUP_BYTES, "{variant}");
+            }
+        }
+    }
+}
+
+/// The kernels that are no variant of softmax or sampling.
 #[test]
 fn the_small_kernels_pass_the_lints_too() {
     let partials = ["lib/exp", "lib/partial", "lib/sum_extended", "lib/partials", "lib/outcome"];
@@ -344,6 +365,9 @@ fn every_kernel_has_all_its_rooms() {
 /// The kernels that the conformance suite has cases of.
 #[cfg(feature = "conformance")]
 fn cases_of() -> BTreeSet<String> {
-    let cases = onesum::conformance::cases(onesum::conformance::Profile::Quick);
-    cases.filter_map(|case| case.to_string().split('/').next().map(str::to_string)).collect()
+    use onesum::conformance::{Profile, cases, sample};
+
+    let softmax = cases(Profile::Quick).map(|case| case.to_string());
+    let sample = sample::cases(Profile::Quick).map(|case| case.to_string());
+    softmax.chain(sample).filter_map(|name| name.split('/').next().map(str::to_string)).collect()
 }

@@ -48,6 +48,8 @@ struct Params {
     slopes: RowMap,
     sinks: RowMap,
     lengths: RowMap,
+    seeds: RowMap,
+    bits: RowMap,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

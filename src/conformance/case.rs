@@ -160,11 +160,11 @@ impl OptionSet {
     ];
 }
 
-fn name_of<T: PartialEq + Copy>(all: &[(T, &'static str)], value: T) -> &'static str {
+pub(super) fn name_of<T: PartialEq + Copy>(all: &[(T, &'static str)], value: T) -> &'static str {
     all.iter().find(|(v, _)| *v == value).map_or("?", |(_, name)| name)
 }
 
-fn by_name<T: Copy>(all: &[(T, &'static str)], name: &str) -> Option<T> {
+pub(super) fn by_name<T: Copy>(all: &[(T, &'static str)], name: &str) -> Option<T> {
     all.iter().find(|(_, n)| *n == name).map(|(v, _)| *v)
 }
 

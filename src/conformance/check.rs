@@ -5,6 +5,7 @@ use std::fmt;
 use super::Case;
 use super::data::{Data, spec};
 use crate::accuracy::{Budget, RowBudget};
+use crate::sample::Status;
 
 /// Why a case failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,17 @@ pub enum Failure {
         /// The ULP that are allowed.
         allowed: f64,
         /// How many elements of the case are outside.
+        count: usize,
+    },
+    /// Another column was chosen than the reference chooses.
+    Choice {
+        /// The row.
+        row: u32,
+        /// What the device chose.
+        got: Status,
+        /// What the reference chooses.
+        want: Status,
+        /// How many rows of the case are wrong.
         count: usize,
     },
     /// A word outside every window was written.
@@ -56,6 +68,9 @@ impl fmt::Display for Failure {
                 f,
                 "{what}[{row}, {column}] is {got:e}, not {want:e}: {ulps} ULP, {allowed} allowed; {count} such in all"
             ),
+            Self::Choice { row, got, want, count } => {
+                write!(f, "row {row} chose {got:?}, not {want:?}; {count} such rows in all")
+            }
             Self::GuardTouched { what, index } => {
                 write!(f, "{what}: element {index}, outside of every row, was written")
             }

@@ -9,8 +9,9 @@ mod check;
 mod data;
 mod report;
 mod run;
+pub mod sample;
 
 pub use case::{Case, Fill, Memory, OptionSet, Profile, cases};
 pub use check::{Failure, Fault};
 pub use report::{Report, Skip, Worst};
-pub use run::{Outcome, run, run_case};
+pub use run::{Outcome, Trial, run, run_case};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Case, Failure};
+use super::Failure;
 
 /// Why cases did not run, and how many.
 pub type Skip = BTreeMap<String, usize>;
@@ -13,8 +13,8 @@ pub type Skip = BTreeMap<String, usize>;
 pub struct Worst {
     /// f32 ULP.
     pub ulps: u32,
-    /// The case.
-    pub case: Case,
+    /// The case's name.
+    pub case: String,
 }
 
 /// What came of a run.
@@ -24,13 +24,13 @@ pub struct Report {
     pub executed: usize,
     /// Cases that ran and were right.
     pub passed: usize,
-    /// Cases that were wrong, and how.
-    pub failures: Vec<(Case, Failure)>,
+    /// Names of cases that were wrong, and how.
+    pub failures: Vec<(String, Failure)>,
     /// Cases that did not run, by reason.
     pub skipped: Skip,
-    /// The largest distance of f32 probabilities without options, by schedule and tier.
+    /// The largest distance of f32 probabilities without options, by kernel, schedule and tier.
     pub worst: BTreeMap<String, Worst>,
-    /// Cases that ran, by schedule and tier.
+    /// Cases that ran, by kernel, schedule and tier.
     pub counts: BTreeMap<String, usize>,
 }
 
@@ -50,9 +50,12 @@ impl fmt::Display for Report {
         for (reason, count) in &self.skipped {
             writeln!(f, "skipped {count}: {reason}")?;
         }
-        for (kind, worst) in &self.worst {
-            let count = self.counts.get(kind).copied().unwrap_or(0);
-            writeln!(f, "{kind:28} {count:6} cases, worst {:3} ULP in {}", worst.ulps, worst.case)?;
+        for (kind, count) in &self.counts {
+            write!(f, "{kind:28} {count:6} cases")?;
+            match self.worst.get(kind) {
+                Some(worst) => writeln!(f, ", worst {:3} ULP in {}", worst.ulps, worst.case)?,
+                None => writeln!(f)?,
+            }
         }
         let skipped: usize = self.skipped.values().sum();
         let (executed, passed, failed) = (self.executed, self.passed, self.failures.len());

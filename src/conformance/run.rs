@@ -19,11 +19,38 @@ pub enum Outcome {
     Skipped(String),
 }
 
+/// What the suite can try: a name, and all that follows from it.
+pub trait Trial: std::fmt::Display {
+    /// What it is counted with: kernel, schedule, tier.
+    fn kind(&self) -> String;
+
+    /// Whether its distance from the reference says something of the kernel.
+    fn measured(&self) -> bool;
+
+    /// Runs it.
+    fn run(&self, gpu: &Gpu) -> Outcome;
+}
+
+impl Trial for Case {
+    fn kind(&self) -> String {
+        format!("softmax/{:?}/{}", self.variant.schedule, self.variant.tier.name()).to_lowercase()
+    }
+
+    /// Options have budgets of their own: their rounding is the user's, not the kernel's.
+    fn measured(&self) -> bool {
+        self.options == OptionSet::Plain
+    }
+
+    fn run(&self, gpu: &Gpu) -> Outcome {
+        run_case(gpu, self, None)
+    }
+}
+
 /// Runs cases on a device that the caller has opened, telling `tell` of each.
-pub fn run(gpu: &Gpu, cases: impl Iterator<Item = Case>, mut tell: impl FnMut(&Case, &Outcome)) -> Report {
+pub fn run<C: Trial>(gpu: &Gpu, cases: impl Iterator<Item = C>, mut tell: impl FnMut(&C, &Outcome)) -> Report {
     let mut report = Report::default();
     for case in cases {
-        let outcome = run_case(gpu, &case, None);
+        let outcome = case.run(gpu);
         tell(&case, &outcome);
         match outcome {
             Outcome::Skipped(reason) => {
@@ -32,34 +59,31 @@ pub fn run(gpu: &Gpu, cases: impl Iterator<Item = Case>, mut tell: impl FnMut(&C
             }
             Outcome::Passed(ulps) => {
                 report.passed += 1;
-                let kind = kind(&case);
-                let known = report.worst.get(&kind).map_or(0, |w| w.ulps);
-                // Options have budgets of their own: their rounding is the user's, not the kernel's.
-                if ulps >= known && case.options == OptionSet::Plain {
-                    report.worst.insert(kind, Worst { ulps, case });
+                let known = report.worst.get(&case.kind()).map_or(0, |w| w.ulps);
+                if ulps >= known && case.measured() {
+                    report.worst.insert(case.kind(), Worst { ulps, case: case.to_string() });
                 }
             }
-            Outcome::Failed(failure) => report.failures.push((case, failure)),
+            Outcome::Failed(failure) => report.failures.push((case.to_string(), failure)),
         }
         report.executed += 1;
-        *report.counts.entry(kind(&case)).or_default() += 1;
+        *report.counts.entry(case.kind()).or_default() += 1;
     }
     report
 }
 
-fn kind(case: &Case) -> String {
-    format!("{:?}/{}", case.variant.schedule, case.variant.tier.name()).to_lowercase()
+pub(super) fn unsupported(reason: BuildError) -> Outcome {
+    Outcome::Skipped(match reason {
+        BuildError::MissingFeature { feature, .. } => format!("the device lacks {feature}"),
+        other => other.to_string(),
+    })
 }
 
 /// Runs one case; with a fault, plants it into the results before they are checked.
 #[must_use]
 pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     if let Err(reason) = case.variant.supported(gpu.library.caps()) {
-        let reason = match reason {
-            BuildError::MissingFeature { feature, .. } => format!("the device lacks {feature}"),
-            other => other.to_string(),
-        };
-        return Outcome::Skipped(reason);
+        return unsupported(reason);
     }
     if case.memory != Memory::Separate && case.variant.input != case.variant.output {
         return Outcome::Skipped("windows of one buffer are tried with one element type only".into());

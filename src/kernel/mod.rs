@@ -2,4 +2,5 @@
 
 pub mod copy;
 pub(crate) mod place;
+pub mod sample;
 pub mod softmax;

@@ -23,6 +23,7 @@ pub use shard::{Merge, PARTIAL_BYTES, ShardScale, ShardSpec, ShardSum};
 pub use variant::{Schedule, Tier, Variant};
 
 pub(crate) use params::{MapParams, Params};
+pub(crate) use sources::{mask_fragment, scratch_window, source_fragment};
 
 use crate::bound::Step;
 use crate::kernel::place::{Placement, grid, place};
@@ -528,8 +529,7 @@ impl Softmax {
         let unit = if self.variant.quads { 4 } else { 1 };
         let offset = |what| placement.placed.iter().find(|p| p.what == what).map_or(0, |p| p.offset);
         let map = |what, per_row: Option<&PerRow<'_>>, unit: u32| {
-            let unused = MapParams { divide: 1, modulo: 1, group: 1, ..MapParams::default() };
-            per_row.map_or(unused, |p| map_params(p, offset(what), unit))
+            per_row.map_or(MapParams::unused(), |p| map_params(p, offset(what), unit))
         };
         let o = &self.spec.options;
         let positions = o.positions.unwrap_or(Causal { queries: 1, offset: 0 });
@@ -622,7 +622,7 @@ pub(crate) fn step(
     Ok(Step { pipeline: built.pipeline, bind_group, groups })
 }
 
-fn given(what: &'static str, asked: bool, given: bool) -> Result<(), BindError> {
+pub(crate) fn given(what: &'static str, asked: bool, given: bool) -> Result<(), BindError> {
     match (asked, given) {
         (true, false) => Err(BindError::Missing { what }),
         (false, true) => Err(BindError::Unexpected { what }),
@@ -630,7 +630,7 @@ fn given(what: &'static str, asked: bool, given: bool) -> Result<(), BindError> 
     }
 }
 
-fn per_row(
+pub(crate) fn per_row(
     what: &'static str,
     asked: bool,
     operand: Option<&PerRow<'_>>,
@@ -654,7 +654,7 @@ fn per_row(
     Ok(())
 }
 
-fn map_params(operand: &PerRow<'_>, offset: u32, unit: u32) -> MapParams {
+pub(crate) fn map_params(operand: &PerRow<'_>, offset: u32, unit: u32) -> MapParams {
     MapParams {
         divide: operand.map.divide,
         modulo: operand.map.modulo,

@@ -1,5 +1,8 @@
-//! The CPU reference: f64, textbook order, no code, constant or algorithm in common with the shaders.
+//! The CPU reference: f64, textbook order, no code, constant or algorithm in common with the shaders. What must be the
+//! same to the bit, the random stream and what is drawn by it, is `f32` like the shaders.
 
+mod sample;
 mod softmax;
 
+pub use sample::{choice, gumbel};
 pub use softmax::{Partial, Problem, Row, Shared};

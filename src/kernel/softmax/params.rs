@@ -79,6 +79,13 @@ pub(crate) struct MapParams {
     pub pad: [u32; 3],
 }
 
+impl MapParams {
+    /// Of an operand that is not in use: entry 0 for every row.
+    pub fn unused() -> Self {
+        Self { divide: 1, modulo: 1, group: 1, ..Self::default() }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Params {
@@ -114,6 +121,8 @@ pub(crate) struct Params {
     pub slopes: MapParams,
     pub sinks: MapParams,
     pub lengths: MapParams,
+    pub seeds: MapParams,
+    pub bits: MapParams,
 }
 
 impl Params {
@@ -153,7 +162,7 @@ mod tests {
             offsets("Params"),
             ours!(Params: rows cols quads grid_width src_offset src_stride dst_offset dst_stride lse_offset lse_stride
                 partials_offset partials_stride parts part_quads merged first_column zero excluded nan infinite empty
-                scale cap inverse_cap queries diagonal mask temperature slopes sinks lengths)
+                scale cap inverse_cap queries diagonal mask temperature slopes sinks lengths seeds bits)
         );
         assert_eq!(size_of::<Params>() % 16, 0);
     }

@@ -1,6 +1,6 @@
 //! Which fragments, bindings and operands each dispatch of a variant is made of.
 
-use super::{Dtype, Form, MaskType, Operands, PARTIAL_BYTES, Schedule, Spec, StageBinding, Tier, Variant, header};
+use super::{Dtype, Form, MaskType, Operands, PARTIAL_BYTES, Schedule, Spec, StageBinding, Variant, header};
 use crate::kernel::place::Operand;
 use crate::library::{Access, Program};
 use crate::shader::{Fragment, fragment};
@@ -94,7 +94,7 @@ impl Stage {
 }
 
 /// The part of the caller's scratch memory that is used: whole partial sums from its start.
-fn scratch_window(given: Matrix<'_>, bytes: u64) -> Result<Matrix<'_>, BindError> {
+pub(crate) fn scratch_window(given: Matrix<'_>, bytes: u64) -> Result<Matrix<'_>, BindError> {
     let words = bytes / 4;
     if given.extent() < words || !given.offset.is_multiple_of(PARTIAL_BYTES / 4) {
         return Err(BindError::ShapeMismatch {
@@ -177,16 +177,9 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         either!(o.alibi, "lib/slopes_on", "lib/slopes_off"),
         either!(o.temperature, "lib/temperature_on", "lib/temperature_off"),
         limit(spec, variant),
-        mask(o.mask, variant.quads),
+        mask_fragment(o.mask, variant.quads),
     ];
-    match variant.tier {
-        Tier::Baseline => list.extend([fragment!("lib/entry_baseline"), fragment!("lib/reduce_workgroup")]),
-        Tier::Subgroup => list.extend([fragment!("lib/entry_subgroup"), fragment!("lib/reduce_subgroup")]),
-        Tier::Shuffle => list.extend([fragment!("lib/entry_shuffle"), fragment!("lib/reduce_shuffle")]),
-    }
-    if variant.tier != Tier::Baseline {
-        list.push(fragment!("lib/exchange"));
-    }
+    list.extend(variant.tier.fragments());
     let f16 = variant.input == Dtype::F16 || variant.output == Dtype::F16 || o.mask == Some(MaskType::F16);
     if f16 {
         list.push(fragment!("lib/half"));
@@ -197,7 +190,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
     let sums = stage != Stage::Scale;
     list.push(either!(sums && o.sinks, "lib/sinks_on", "lib/sinks_off"));
     list.extend(operand_fragments(spec, variant, stage, form));
-    list.push(source(variant));
+    list.push(source_fragment(variant.input, variant.native_f16, variant.quads));
     if stage != Stage::Sum {
         list.push(fragment!("lib/pass_write"));
     }
@@ -260,7 +253,7 @@ fn limit(spec: &Spec, variant: &Variant) -> Fragment {
     }
 }
 
-fn mask(mask: Option<MaskType>, quads: bool) -> Fragment {
+pub(crate) fn mask_fragment(mask: Option<MaskType>, quads: bool) -> Fragment {
     match (mask, quads) {
         (None, _) => fragment!("lib/mask_off"),
         (Some(MaskType::F32), true) => fragment!("lib/mask_f32_x4"),
@@ -300,8 +293,8 @@ fn words(dtype: Dtype, native_f16: bool) -> bool {
     }
 }
 
-pub(super) fn source(variant: &Variant) -> Fragment {
-    match (variant.input, variant.native_f16, variant.quads) {
+pub(crate) fn source_fragment(input: Dtype, native_f16: bool, quads: bool) -> Fragment {
+    match (input, native_f16, quads) {
         (Dtype::F32, _, true) => fragment!("lib/src_f32_x4"),
         (Dtype::F32, _, false) => fragment!("lib/src_f32_x1"),
         (Dtype::F16, true, true) => fragment!("lib/src_f16n_x4"),

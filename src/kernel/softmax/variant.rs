@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Dtype, Shape};
+use crate::shader::{Fragment, fragment};
 use crate::{BuildError, Caps};
 
 /// How a row is spread over the device, and by which algorithm.
@@ -88,12 +89,49 @@ impl Tier {
     }
 
     /// Whether `lanes` invocations of a workgroup of `width` can exchange this way.
-    fn fits(self, width: u32, lanes: u32) -> bool {
+    pub(crate) fn fits(self, width: u32, lanes: u32) -> bool {
         match self {
             Self::Baseline => true,
             Self::Subgroup => lanes == width && lanes > SHUFFLED,
             Self::Shuffle => lanes > 1 && lanes <= SHUFFLED,
         }
+    }
+
+    /// Entry point and exchange of partial results.
+    pub(crate) fn fragments(self) -> Vec<Fragment> {
+        match self {
+            Self::Baseline => vec![fragment!("lib/entry_baseline"), fragment!("lib/reduce_workgroup")],
+            Self::Subgroup => {
+                vec![fragment!("lib/entry_subgroup"), fragment!("lib/reduce_subgroup"), fragment!("lib/exchange")]
+            }
+            Self::Shuffle => {
+                vec![fragment!("lib/entry_shuffle"), fragment!("lib/reduce_shuffle"), fragment!("lib/exchange")]
+            }
+        }
+    }
+
+    /// Whether a device with these capabilities can run a variant with workgroups of `width`, `lanes` a row.
+    pub(crate) fn supported(self, caps: &Caps, variant: &str, width: u32, lanes: u32) -> Result<(), BuildError> {
+        let low = |limit, needed, available| BuildError::LimitTooLow {
+            variant: variant.into(),
+            limit,
+            needed: u64::from(needed),
+            available: u64::from(available),
+        };
+        if self != Self::Baseline && !caps.subgroup {
+            return Err(BuildError::MissingFeature { variant: variant.into(), feature: "SUBGROUP" });
+        }
+        if self == Self::Shuffle && lanes > caps.min_subgroup_size {
+            return Err(low("subgroup_min_size", lanes, caps.min_subgroup_size));
+        }
+        if width > caps.max_invocations {
+            return Err(low("max_compute_invocations_per_workgroup", width, caps.max_invocations));
+        }
+        let shelf = if self == Self::Shuffle { 0 } else { width * 16 };
+        if shelf > caps.max_workgroup_bytes {
+            return Err(low("max_compute_workgroup_storage_size", shelf, caps.max_workgroup_bytes));
+        }
+        Ok(())
     }
 
     /// The fastest that a device with these capabilities has.
@@ -227,28 +265,9 @@ impl Variant {
         if !Self::all().any(|v| v == *self) {
             return Err(BuildError::Unsupported { variant: self.to_string(), why: "Variant::all does not have it" });
         }
-        let missing = |feature| BuildError::MissingFeature { variant: self.to_string(), feature };
-        let low = |limit, needed, available| BuildError::LimitTooLow {
-            variant: self.to_string(),
-            limit,
-            needed: u64::from(needed),
-            available: u64::from(available),
-        };
-        if self.tier != Tier::Baseline && !caps.subgroup {
-            return Err(missing("SUBGROUP"));
-        }
-        if self.tier == Tier::Shuffle && self.lanes > caps.min_subgroup_size {
-            return Err(low("subgroup_min_size", self.lanes, caps.min_subgroup_size));
-        }
+        self.tier.supported(caps, &self.to_string(), self.width, self.lanes)?;
         if self.native_f16 && !caps.f16 {
-            return Err(missing("SHADER_F16"));
-        }
-        if self.width > caps.max_invocations {
-            return Err(low("max_compute_invocations_per_workgroup", self.width, caps.max_invocations));
-        }
-        let shelf = if self.tier == Tier::Shuffle { 0 } else { self.width * 16 };
-        if shelf > caps.max_workgroup_bytes {
-            return Err(low("max_compute_workgroup_storage_size", shelf, caps.max_workgroup_bytes));
+            return Err(BuildError::MissingFeature { variant: self.to_string(), feature: "SHADER_F16" });
         }
         Ok(())
     }
@@ -318,7 +337,8 @@ fn for_cpu(caps: &Caps, shape: &Shape) -> (Schedule, u32, u32, u32) {
         65..=128 => (Schedule::Rows, 8, 1, 32),
         257..=512 if shuffles => (Schedule::OnChip, 8, 8, 16),
         513..=1024 if shuffles => (Schedule::OnChip, 8, 8, 32),
-        129..=150_000 if many => (Schedule::Stream, 8, 1, 0),
+        129..=4095 if many => (Schedule::Stream, 8, 1, 0),
+        4096..=150_000 if many && !shuffles => (Schedule::Stream, 8, 1, 0),
         129..=65_535 => (Schedule::Stream, 8, 8, 0),
         65_536..=1_500_000 if shape.rows >= 4 => (Schedule::Stream, 8, 8, 0),
         _ => (Schedule::Split, 8, 8, 0),

@@ -8,9 +8,9 @@ use naga::{AddressSpace, StorageAccess};
 
 use super::super::shard;
 use super::*;
-use crate::copy;
 use crate::shader::Dialect;
 use crate::softmax::{Causal, Options, Shape};
+use crate::{copy, sample};
 
 const FORMS: [Form; 4] = [
     Form { src_in_dst: false, write_all: false },
@@ -56,6 +56,7 @@ fn options() -> Vec<Options> {
 fn programs(variants: impl Iterator<Item = Variant>) -> Vec<Program> {
     let mut all: Vec<_> = copy::Variant::ALL.into_iter().map(copy::Variant::program).collect();
     all.extend([shard::merge_program(), shard::empty_program()]);
+    all.extend(sample::every_program());
     for v in variants {
         for (i, options) in options().into_iter().enumerate() {
             let reload = v.schedule == Schedule::Reload;

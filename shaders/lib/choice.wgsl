@@ -1,0 +1,18 @@
+@group(0) @binding(2) var<storage, read_write> dst: array<u32>;
+
+// What stands for a column where there is none to choose: `sample::Status` in src/kernel/sample.rs.
+const EMPTY = 0xffffffffu;
+const NAN_SEEN = 0xfffffffeu;
+const INFINITY_SEEN = 0xfffffffdu;
+
+fn put_choice(row: u32, best: Partial) {
+    var choice = u32(-best.exponent);
+    if (best.exponent == NOTHING) {
+        choice = EMPTY;
+    } else if (best.exponent == NOT_A_NUMBER) {
+        choice = NAN_SEEN;
+    } else if (best.exponent == INFINITE) {
+        choice = INFINITY_SEEN;
+    }
+    dst[params.dst_offset + row * params.dst_stride] = choice;
+}

@@ -1,0 +1,12 @@
+// The temperature multiplies the noise; logits are not divided by it.
+fn temperature_of(row: u32) -> f32 {
+    return temperature[entry(params.temperature, row)];
+}
+
+fn is_hard(temperature: f32) -> bool {
+    return true;
+}
+
+fn tempered(row: Row, x: vec4<f32>) -> vec4<f32> {
+    return x;
+}

@@ -1,0 +1,344 @@
+//! Cases of sampling: choices are compared with the reference's exactly.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::case::{by_name, name_of};
+use super::data::{Random, encode, stored};
+use super::run::{Outcome, Trial, unsupported};
+use super::{Failure, Profile};
+use crate::host::{Gpu, HostError};
+use crate::noise::Stream;
+use crate::reference::choice;
+use crate::sample::{Operands, Options, Spec, Status, Variant};
+use crate::softmax::{Dtype, MaskType, PerRow, RowMap, Shape};
+use crate::{BindError, BuildError, Matrix};
+
+/// Logits with a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fill {
+    /// Uniform in [-10, 10).
+    Uniform,
+    /// All equal: every bit of the noise that is wrong shows.
+    Equal,
+    /// One logit 20 above the rest: few columns can win.
+    Peaked,
+    /// Rising by 0.001: the best candidate changes often.
+    Ascending,
+    /// Multiples of 1e30: the noise vanishes against the logits, ties decide.
+    Enormous,
+    /// Every third logit is -inf, and every second row only that.
+    Excluded,
+    /// NaN, +inf and -inf in every second row.
+    Special,
+}
+
+impl Fill {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &'static str); 7] = [
+        (Self::Uniform, "uniform"),
+        (Self::Equal, "equal"),
+        (Self::Peaked, "peaked"),
+        (Self::Ascending, "ascending"),
+        (Self::Enormous, "enormous"),
+        (Self::Excluded, "excluded"),
+        (Self::Special, "special"),
+    ];
+}
+
+/// Which options are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OptionSet {
+    /// None.
+    Plain,
+    /// Temperatures, one a row; 0, tiny and great ones among them.
+    Temperature,
+    /// Ragged rows.
+    Lengths,
+    /// One bit a column.
+    Bits,
+    /// An f32 mask.
+    Mask,
+    /// All rows have one seed and position.
+    OneSeed,
+    /// Everything at once.
+    All,
+}
+
+impl OptionSet {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &'static str); 7] = [
+        (Self::Plain, "plain"),
+        (Self::Temperature, "temperature"),
+        (Self::Lengths, "lengths"),
+        (Self::Bits, "bits"),
+        (Self::Mask, "mask"),
+        (Self::OneSeed, "one-seed"),
+        (Self::All, "all"),
+    ];
+}
+
+/// One thing to try: `sample/split/f32/baseline/w8/x4:rows=3,cols=1000,fill=equal,options=bits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Case {
+    /// What runs.
+    pub variant: Variant,
+    /// Rows.
+    pub rows: u32,
+    /// Columns.
+    pub cols: u32,
+    /// What the logits are.
+    pub fill: Fill,
+    /// What else is in use.
+    pub options: OptionSet,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:rows={},cols={}", self.variant, self.rows, self.cols)?;
+        write!(f, ",fill={}", name_of(&Fill::ALL, self.fill))?;
+        if self.options != OptionSet::Plain {
+            write!(f, ",options={}", name_of(&OptionSet::ALL, self.options))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Case {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let (variant, rest) = name.split_once(':').ok_or("a case is VARIANT:rows=R,cols=C,...")?;
+        let variant = variant.parse().map_err(|e: BuildError| e.to_string())?;
+        let mut case = Self { variant, rows: 1, cols: 4, fill: Fill::Uniform, options: OptionSet::Plain };
+        for pair in rest.split(',') {
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
+            let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
+            let unknown = || format!("no {key} is called {value:?}");
+            match key {
+                "rows" => case.rows = number()?,
+                "cols" => case.cols = number()?,
+                "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
+                "options" => case.options = by_name(&OptionSet::ALL, value).ok_or_else(unknown)?,
+                _ => return Err(format!("{key:?} is none of rows, cols, fill, options")),
+            }
+        }
+        Ok(case)
+    }
+}
+
+/// The cases of a profile, for variants of any device: sizes on both sides of a quad, of what lanes cover at once, of a chunk and
+/// of a part, each with some fill and some options; the full profile has every fill with every set of options.
+pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
+    Variant::all().enumerate().flat_map(move |(n, variant)| {
+        let sizes = sizes(&variant);
+        let rows = [1, 9, 3, variant.width / variant.lanes + 1];
+        let count = if profile == Profile::Full { 49 } else { 4 };
+        (0..count).map(move |i| Case {
+            variant,
+            rows: rows[(n + i) % rows.len()],
+            cols: sizes[(n * 3 + i) % sizes.len()],
+            fill: Fill::ALL[(n + i) % 7].0,
+            options: OptionSet::ALL[(n + i + i / 7) % 7].0,
+        })
+    })
+}
+
+fn sizes(v: &Variant) -> Vec<u32> {
+    let once = v.lanes * 4;
+    let part = v.parts(1 << 20).1 * 4;
+    let tail = u32::from(!v.quads);
+    [4, once, once * 4 - 4, once * 4 + 4, 1000, part + 8].map(|c| c.min(v.max_columns()).min(80_000) - tail).to_vec()
+}
+
+/// What to draw from, as plain slices.
+#[derive(Clone, Debug, Default)]
+pub struct Draws {
+    /// Rows.
+    pub rows: u32,
+    /// Columns.
+    pub cols: u32,
+    /// Logits, row after row.
+    pub src: Vec<f32>,
+    /// Row r has entry r modulo their number.
+    pub seeds: Vec<Stream>,
+    /// One a row.
+    pub temperature: Option<Vec<f32>>,
+    /// As many as logits.
+    pub mask: Option<Vec<f32>>,
+    /// ⌈cols / 32⌉ words a row.
+    pub allowed: Option<Vec<u32>>,
+    /// One a row.
+    pub lengths: Option<Vec<u32>>,
+}
+
+impl Draws {
+    fn of(case: &Case) -> Self {
+        let mut random = Random::of(&case.to_string());
+        let (rows, cols) = (case.rows, case.cols);
+        let mut src = Vec::with_capacity(rows as usize * cols as usize);
+        for row in 0..rows {
+            src.extend((0..cols).map(|column| logit(case, &mut random, row, column)));
+        }
+        for x in &mut src {
+            *x = stored(case.variant.input, *x);
+        }
+        let has = |set| case.options == set || case.options == OptionSet::All;
+        let mut seed = || Stream { seed: random.bits(), position: random.bits() };
+        let seeds = (0..if has(OptionSet::OneSeed) { 1 } else { rows }).map(|_| seed()).collect();
+        let temperatures = [0.7, 0.0, 1e-3, 1.3, 30.0, 1e20, -1.0];
+        Self {
+            rows,
+            cols,
+            seeds,
+            temperature: has(OptionSet::Temperature)
+                .then(|| (0..rows).map(|r| temperatures[r as usize % temperatures.len()]).collect()),
+            mask: has(OptionSet::Mask).then(|| src.iter().map(|_| random.uniform(-5.0, 5.0)).collect()),
+            allowed: has(OptionSet::Bits)
+                .then(|| (0..rows * cols.div_ceil(32)).map(|_| (random.bits() >> 32) as u32).collect()),
+            lengths: has(OptionSet::Lengths).then(|| (0..rows).map(|_| random.below(cols + 2)).collect()),
+            src,
+        }
+    }
+
+    /// The options that these operands need.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        Options {
+            mask: self.mask.is_some().then_some(MaskType::F32),
+            bits: self.allowed.is_some(),
+            temperature: self.temperature.is_some(),
+            lengths: self.lengths.is_some(),
+        }
+    }
+
+    /// What the reference draws.
+    #[must_use]
+    pub fn expected(&self) -> Vec<Status> {
+        let (cols, words) = (self.cols as usize, self.cols.div_ceil(32) as usize);
+        let row = |r: usize| {
+            let mut x = self.src[r * cols..][..cols].to_vec();
+            for (c, x) in x.iter_mut().enumerate() {
+                if let Some(mask) = &self.mask {
+                    *x += mask[r * cols + c];
+                }
+                let bit = self.allowed.as_ref().is_none_or(|a| (a[r * words + c / 32] >> (c % 32)) & 1 == 1);
+                if !bit || self.lengths.as_ref().is_some_and(|l| c >= l[r] as usize) {
+                    *x = f32::NEG_INFINITY;
+                }
+            }
+            choice(&x, self.temperature.as_ref().map_or(1.0, |t| t[r]), self.seeds[r % self.seeds.len()])
+        };
+        (0..self.rows as usize).map(row).collect()
+    }
+
+    /// What a device draws. The choices are two words apart in memory; those between must stay as they are, and a second run
+    /// must draw the same.
+    ///
+    /// # Errors
+    /// When the device cannot.
+    pub fn drawn(&self, gpu: &Gpu, variant: Variant) -> Result<Vec<Status>, HostError> {
+        const PATTERN: u32 = 0x5555_5555;
+        let (rows, cols) = (self.rows, self.cols);
+        let shape = Shape { rows, cols, quads: variant.quads };
+        let spec = Spec { input: variant.input, options: self.options(), variant: Some(variant), ..Spec::new(shape) };
+        let kernel = gpu.library.sample(&spec)?;
+        let floats = |v: &Option<Vec<f32>>| gpu.upload(bytemuck::cast_slice(v.as_deref().unwrap_or(&[0.0])));
+        let words = |v: &Option<Vec<u32>>| gpu.upload(bytemuck::cast_slice(v.as_deref().unwrap_or(&[0])));
+        let seeds: Vec<[u32; 4]> = self.seeds.iter().map(Stream::words_of_seed).collect();
+        let src = gpu.upload(&encode(variant.input, &self.src))?;
+        let seeds = gpu.upload(bytemuck::cast_slice(&seeds))?;
+        let (temperature, mask) = (floats(&self.temperature)?, floats(&self.mask)?);
+        let (allowed, lengths) = (words(&self.allowed)?, words(&self.lengths)?);
+        let dst = gpu.upload(bytemuck::cast_slice(&vec![PATTERN; rows as usize * 2 + 1]))?;
+        let scratch = gpu.allocate(kernel.scratch_bytes(rows, cols).max(16))?;
+        let column = |buffer| PerRow::each(Matrix::new(buffer, rows, 1));
+        let entries = self.seeds.len() as u32;
+        let map = RowMap { modulo: entries.max(1), ..RowMap::one() };
+        let operands = Operands {
+            mask: self.mask.as_ref().map(|_| PerRow::each(Matrix::new(&mask, rows, cols))),
+            bits: self.allowed.as_ref().map(|_| PerRow::each(Matrix::new(&allowed, rows, cols.div_ceil(32)))),
+            temperature: self.temperature.as_ref().map(|_| column(&temperature)),
+            lengths: self.lengths.as_ref().map(|_| column(&lengths)),
+            scratch: Some(Matrix::new(&scratch, 1, (scratch.size() / 4) as u32)),
+            ..Operands::new(
+                Matrix::new(&src, rows, cols),
+                Matrix::new(&dst, rows, 1).at(1).with_stride(2),
+                PerRow { matrix: Matrix::new(&seeds, entries, 4), map },
+            )
+        };
+        let bound = kernel.bind(&operands)?;
+        let once = || -> Result<Vec<u32>, HostError> {
+            gpu.run(&[&bound])?;
+            Ok(bytemuck::pod_collect_to_vec(&gpu.download(&dst, dst.size())?))
+        };
+        let (first, second) = (once()?, once()?);
+        if first != second || first.iter().step_by(2).any(|&w| w != PATTERN) {
+            return Err(HostError::Device("a second run differs, or words outside of every row were written".into()));
+        }
+        Ok(first.iter().skip(1).step_by(2).map(|&w| Status::of(w)).collect())
+    }
+}
+
+fn logit(case: &Case, random: &mut Random, row: u32, column: u32) -> f32 {
+    let usual = random.uniform(-10.0, 10.0);
+    let third = random.below(3) == 0;
+    let odd = row % 2 == 1;
+    match case.fill {
+        Fill::Equal => 0.5,
+        Fill::Peaked if column == case.cols / 2 => 30.0,
+        Fill::Ascending => column as f32 * 0.001,
+        Fill::Enormous => (random.below(5) as f32 - 2.0) * if case.variant.input == Dtype::F16 { 1e4 } else { 1e30 },
+        Fill::Excluded if third || odd => f32::NEG_INFINITY,
+        Fill::Special if odd && third => [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][random.below(3) as usize],
+        Fill::Uniform | Fill::Peaked | Fill::Excluded | Fill::Special => usual,
+    }
+}
+
+impl Trial for Case {
+    fn kind(&self) -> String {
+        format!("sample/{:?}/{}", self.variant.schedule, self.variant.tier.name()).to_lowercase()
+    }
+
+    fn measured(&self) -> bool {
+        false
+    }
+
+    fn run(&self, gpu: &Gpu) -> Outcome {
+        if let Err(reason) = self.variant.supported(gpu.library.caps()) {
+            return unsupported(reason);
+        }
+        if self.rows == 0 || self.cols == 0 {
+            return Outcome::Skipped("a case has rows and columns".into());
+        }
+        let draws = Draws::of(self);
+        let got = match draws.drawn(gpu, self.variant) {
+            Ok(got) => got,
+            Err(
+                HostError::Build(BuildError::TooManyBuffers { operands, available })
+                | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
+            ) => return Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
+            Err(error) => return Outcome::Failed(Failure::Broken(error.to_string())),
+        };
+        let want = draws.expected();
+        let wrong: Vec<usize> = (0..want.len()).filter(|&r| got.get(r) != Some(&want[r])).collect();
+        match wrong.first() {
+            None => Outcome::Passed(0),
+            Some(&row) => {
+                Outcome::Failed(Failure::Choice { row: row as u32, got: got[row], want: want[row], count: wrong.len() })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for case in cases(Profile::Quick) {
+            assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
+        }
+    }
+}

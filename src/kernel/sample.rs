@@ -1,0 +1,633 @@
+//! Gumbel-max sampling: one column per row, drawn with the probabilities of a softmax, by a noise that is the same on
+//! every device.
+//!
+//! For each row of logits x = input + mask, over the columns that are not excluded:
+//!
+//! ```text
+//! choice = argmax_i (x_i + T · g_i)          g_i = −ln(−ln u_i), u_i from (seed, position, i)
+//! ```
+//!
+//! which is distributed as softmax(x / T); the lowest column of equal scores wins, and T = 0 is the plain arg max. The choice
+//! is the same to the bit on every device, for every variant, and in [`reference::choice`](crate::reference::choice). One
+//! read of the logits, 4 bytes written per row. `docs/semantics.md` has the stream and the special values.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::place::{Operand, Placement, grid, place};
+use super::softmax::{
+    Dtype, MapParams, MaskType, PARTIAL_BYTES, Params, PerRow, Shape, Tier, given, map_params, mask_fragment, per_row,
+    scratch_window, source_fragment, step,
+};
+use crate::library::{Access, Built, Program};
+use crate::shader::{Dialect, Fragment, Header, fragment};
+use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
+
+/// What a choice says: a column, or why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// This column was drawn.
+    Column(u32),
+    /// Every column is excluded.
+    Empty,
+    /// A logit that is not excluded is NaN, or the temperature is NaN, negative or above 2⁹⁶.
+    Nan,
+    /// A logit is +inf, and none NaN.
+    Infinite,
+}
+
+impl Status {
+    /// What a word that [`Sample`] has written means.
+    #[must_use]
+    pub fn of(word: u32) -> Self {
+        match word {
+            u32::MAX => Self::Empty,
+            0xffff_fffe => Self::Nan,
+            0xffff_fffd => Self::Infinite,
+            column => Self::Column(column),
+        }
+    }
+
+    /// The word that stands for it.
+    #[must_use]
+    pub fn word(self) -> u32 {
+        match self {
+            Self::Column(column) => column,
+            Self::Empty => u32::MAX,
+            Self::Nan => 0xffff_fffe,
+            Self::Infinite => 0xffff_fffd,
+        }
+    }
+}
+
+/// How a row is spread over the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Schedule {
+    /// A row is the work of some invocations of one workgroup.
+    Stream,
+    /// A row is split over several workgroups: two dispatches.
+    Split,
+}
+
+/// Everything that decides which machine code runs, options aside: `sample/stream/f32/shuffle/w8/x4`, as for
+/// [`softmax::Variant`](crate::softmax::Variant).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// How a row is spread.
+    pub schedule: Schedule,
+    /// The element type of the logits.
+    pub input: Dtype,
+    /// f16 elements have the device's own type.
+    pub native_f16: bool,
+    /// How invocations exchange candidates.
+    pub tier: Tier,
+    /// Invocations of a workgroup.
+    pub width: u32,
+    /// Invocations that share a row.
+    pub lanes: u32,
+    /// Four elements per load.
+    pub quads: bool,
+}
+
+/// (schedule, width, lanes). The small widths are for adapters that run on a CPU.
+const GEOMETRIES: &[(Schedule, u32, u32)] = &[
+    (Schedule::Stream, 8, 1),
+    (Schedule::Stream, 8, 8),
+    (Schedule::Stream, 64, 64),
+    (Schedule::Stream, 256, 32),
+    (Schedule::Stream, 256, 256),
+    (Schedule::Split, 8, 8),
+    (Schedule::Split, 256, 256),
+];
+
+/// Loop iterations of one invocation, at most: as for softmax.
+const MAX_ITERATIONS: u32 = 60_000;
+
+/// The most workgroups that one row is split over.
+const MAX_PARTS: u32 = 4096;
+
+const MERGE_WIDTH: u32 = 64;
+
+impl Variant {
+    /// Every variant, on every device.
+    pub fn all() -> impl Iterator<Item = Self> {
+        GEOMETRIES.iter().flat_map(|&(schedule, width, lanes)| {
+            Dtype::ALL.into_iter().flat_map(move |input| {
+                let halves = if input == Dtype::F16 { &[false, true][..] } else { &[false][..] };
+                halves
+                    .iter()
+                    .flat_map(|&native_f16| Tier::ALL.map(|tier| (native_f16, tier)))
+                    .filter(move |(_, tier)| tier.fits(width, lanes))
+                    .flat_map(|(native_f16, tier)| [true, false].map(|quads| (native_f16, tier, quads)))
+                    .map(move |(native_f16, tier, quads)| Self {
+                        schedule,
+                        input,
+                        native_f16,
+                        tier,
+                        width,
+                        lanes,
+                        quads,
+                    })
+            })
+        })
+    }
+
+    /// Whether a device with these capabilities can run it.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn supported(&self, caps: &Caps) -> Result<(), BuildError> {
+        if !Self::all().any(|v| v == *self) {
+            return Err(BuildError::Unsupported { variant: self.to_string(), why: "Variant::all does not have it" });
+        }
+        self.tier.supported(caps, &self.to_string(), self.width, self.lanes)?;
+        if self.native_f16 && !caps.f16 {
+            return Err(BuildError::MissingFeature { variant: self.to_string(), feature: "SHADER_F16" });
+        }
+        Ok(())
+    }
+
+    /// Columns it can take: what stays under the bound on loop iterations.
+    #[must_use]
+    pub fn max_columns(&self) -> u32 {
+        let parts = if self.schedule == Schedule::Split { MAX_PARTS } else { 1 };
+        self.lanes.saturating_mul(MAX_ITERATIONS * 16).saturating_mul(parts)
+    }
+
+    /// (workgroups that one row is split over, quads that each covers).
+    #[must_use]
+    pub fn parts(&self, cols: u32) -> (u32, u32) {
+        let quads = cols.div_ceil(4).max(1);
+        if self.schedule == Schedule::Stream {
+            return (1, quads);
+        }
+        let per_lane = if self.width <= 8 { 1024 } else { 16 };
+        let wanted = quads.div_ceil(per_lane * self.width).clamp(1, MAX_PARTS);
+        let part = quads.div_ceil(wanted).next_multiple_of(self.width);
+        (quads.div_ceil(part), part)
+    }
+
+    /// The variant that should be fastest for `shape` on a device with these capabilities. Pure.
+    #[must_use]
+    pub fn select(caps: &Caps, shape: &Shape, input: Dtype) -> Self {
+        let wide = caps.max_invocations >= 256 && caps.max_workgroup_bytes >= 4096;
+        let (rows, cols) = (shape.rows, shape.cols);
+        let (schedule, width, lanes) = match (caps.cpu, wide) {
+            (true, _) if rows >= 256 && cols <= 16_384 => (Schedule::Stream, 8, 1),
+            (true, _) if rows >= 8 && cols <= 150_000 => (Schedule::Stream, 8, 8),
+            (false, true) if cols <= 1024 => (Schedule::Stream, 256, 32),
+            (false, true) if rows >= 512 && cols <= 1_000_000 => (Schedule::Stream, 256, 256),
+            (false, true) => (Schedule::Split, 256, 256),
+            (false, false) if cols <= 1_000_000 => (Schedule::Stream, 64, 64),
+            _ => (Schedule::Split, 8, 8),
+        };
+        Self {
+            schedule,
+            input,
+            native_f16: caps.f16 && input == Dtype::F16,
+            tier: Tier::select(caps, width, lanes),
+            width,
+            lanes,
+            quads: shape.quads,
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let schedule = if self.schedule == Schedule::Stream { "stream" } else { "split" };
+        let input = if self.native_f16 { "f16n" } else { self.input.name() };
+        write!(f, "sample/{schedule}/{input}/{}/w{}", self.tier.name(), self.width)?;
+        if self.lanes != self.width {
+            write!(f, "l{}", self.lanes)?;
+        }
+        f.write_str(if self.quads { "/x4" } else { "/x1" })
+    }
+}
+
+impl FromStr for Variant {
+    type Err = BuildError;
+
+    fn from_str(name: &str) -> Result<Self, BuildError> {
+        Self::all().find(|v| v.to_string() == name).ok_or_else(|| BuildError::UnknownVariant(name.into()))
+    }
+}
+
+/// Which options are in use. One that is not costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// An additive mask is given.
+    pub mask: Option<MaskType>,
+    /// A mask of one bit per column is given, as grammar engines make: 0 excludes the column.
+    pub bits: bool,
+    /// Temperatures are given; otherwise they are 1.
+    pub temperature: bool,
+    /// Valid lengths are given: columns from there on are excluded.
+    pub lengths: bool,
+}
+
+/// What to draw from, and for which shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// What is going to be bound. `quads` speaks of logits and mask.
+    pub shape: Shape,
+    /// Element type of the logits.
+    pub input: Dtype,
+    /// What else is in use.
+    pub options: Options,
+    /// This variant and no other; `None` leaves the choice to [`Variant::select`].
+    pub variant: Option<Variant>,
+}
+
+impl Spec {
+    /// From f32 logits at temperature 1.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        Self { shape, input: Dtype::F32, options: Options::default(), variant: None }
+    }
+}
+
+/// The operands of one draw. Those that the specification does not ask for stay `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands<'a> {
+    /// Logits `[rows, cols]`. With a stride of 0, all rows draw from the same logits.
+    pub src: Matrix<'a>,
+    /// Choices `[rows, 1]`, u32, written: [`Status::of`] reads them.
+    pub dst: Matrix<'a>,
+    /// `[entries, 4]`, u32: seed and position of a row, each its low word first.
+    pub seeds: PerRow<'a>,
+    /// Additive mask `[entries, cols]`.
+    pub mask: Option<PerRow<'a>>,
+    /// Allowed columns `[entries, ⌈cols / 32⌉]`, u32: column c is bit c % 32 of word c / 32.
+    pub bits: Option<PerRow<'a>>,
+    /// Temperatures `[entries, 1]`, f32.
+    pub temperature: Option<PerRow<'a>>,
+    /// Valid lengths `[entries, 1]`, u32.
+    pub lengths: Option<PerRow<'a>>,
+    /// [`Sample::scratch_bytes`] bytes or more, for variants that split rows: [`Matrix`] of u32.
+    pub scratch: Option<Matrix<'a>>,
+}
+
+impl<'a> Operands<'a> {
+    /// Logits, choices and seeds, nothing else.
+    #[must_use]
+    pub fn new(src: Matrix<'a>, dst: Matrix<'a>, seeds: PerRow<'a>) -> Self {
+        Self { src, dst, seeds, mask: None, bits: None, temperature: None, lengths: None, scratch: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Whole,
+    Part,
+    Merge,
+    /// Rows without columns.
+    Empty,
+}
+
+impl Stage {
+    pub fn of(schedule: Schedule) -> &'static [Self] {
+        if schedule == Schedule::Stream { &[Self::Whole] } else { &[Self::Part, Self::Merge] }
+    }
+
+    /// (name, binding, written), in order of binding.
+    fn buffers(self, options: Options) -> Vec<(&'static str, u32, bool)> {
+        let draws = matches!(self, Self::Whole | Self::Part);
+        [
+            (draws, ("src", 1, false)),
+            (self != Self::Part, ("dst", 2, true)),
+            (draws && options.mask.is_some(), ("mask", 4, false)),
+            (draws && options.temperature, ("temperature", 5, false)),
+            (draws && options.lengths, ("lengths", 8, false)),
+            (matches!(self, Self::Part | Self::Merge), ("scratch", 9, true)),
+            (draws, ("seeds", 10, false)),
+            (draws && options.bits, ("bits", 11, false)),
+        ]
+        .into_iter()
+        .filter(|(used, _)| *used)
+        .map(|(_, buffer)| buffer)
+        .collect()
+    }
+}
+
+/// Sampling of one specification, compiled.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    library: Library,
+    spec: Spec,
+    variant: Variant,
+}
+
+impl Sample {
+    pub(crate) fn new(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
+        let caps = library.caps();
+        let variant = spec.variant.unwrap_or_else(|| Variant::select(caps, &spec.shape, spec.input));
+        variant.supported(caps)?;
+        if variant.input != spec.input {
+            let why = "its element type is not that of the specification";
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
+        }
+        let sample = Self { library: library.clone(), spec: spec.clone(), variant };
+        for &stage in Stage::of(variant.schedule) {
+            let operands: Vec<_> = stage.buffers(spec.options).into_iter().map(|(what, ..)| what).collect();
+            if operands.len() > caps.max_storage_buffers as usize {
+                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
+            }
+            sample.built(stage, false)?;
+        }
+        Ok(sample)
+    }
+
+    /// The variant that runs.
+    #[must_use]
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// The specification it was built from.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Bytes of scratch memory that binding this shape takes: 0, but for variants that split rows.
+    #[must_use]
+    pub fn scratch_bytes(&self, rows: u32, cols: u32) -> u64 {
+        if self.variant.schedule == Schedule::Stream {
+            return 0;
+        }
+        u64::from(rows) * u64::from(self.variant.parts(cols).0) * PARTIAL_BYTES
+    }
+
+    /// Checks the operands and makes what recording needs.
+    ///
+    /// # Errors
+    /// When operands do not fit each other, their buffers, the device or the variant. Nothing is bound then.
+    pub fn bind(&self, operands: &Operands<'_>) -> Result<Bound, BindError> {
+        self.check(operands)?;
+        let mut bound = Bound::default();
+        if operands.src.rows == 0 {
+            return Ok(bound);
+        }
+        let stages = if operands.src.cols == 0 { &[Stage::Empty] } else { Stage::of(self.variant.schedule) };
+        for &stage in stages {
+            bound.steps.push(self.step(stage, operands)?);
+        }
+        Ok(bound)
+    }
+
+    fn check(&self, operands: &Operands<'_>) -> Result<(), BindError> {
+        let Operands { src, dst, .. } = operands;
+        let (rows, cols, o) = (src.rows, src.cols, &self.spec.options);
+        if (dst.rows, dst.cols) != (rows, 1) {
+            let (expected, got) = (format!("{rows} x 1"), format!("{} x {}", dst.rows, dst.cols));
+            return Err(BindError::ShapeMismatch { what: "dst", expected, got });
+        }
+        per_row("seeds", true, Some(&operands.seeds), rows, 4)?;
+        per_row("mask", o.mask.is_some(), operands.mask.as_ref(), rows, cols)?;
+        per_row("bits", o.bits, operands.bits.as_ref(), rows, cols.div_ceil(32))?;
+        per_row("temperature", o.temperature, operands.temperature.as_ref(), rows, 1)?;
+        per_row("lengths", o.lengths, operands.lengths.as_ref(), rows, 1)?;
+        let max = self.variant.max_columns();
+        if cols > max {
+            return Err(BindError::TooManyColumns { variant: self.variant.to_string(), cols, max });
+        }
+        for (what, m) in [("src", Some(*src)), ("mask", operands.mask.map(|m| m.matrix))] {
+            if self.variant.quads && m.is_some_and(|m| !m.in_quads()) {
+                return Err(BindError::NotInQuads { what, variant: self.variant.to_string() });
+            }
+        }
+        if self.variant.schedule == Schedule::Split && rows > 0 && cols > 0 {
+            given("scratch", true, operands.scratch.is_some())?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, stage: Stage, operands: &Operands<'_>) -> Result<crate::bound::Step, BindError> {
+        let caps = self.library.caps();
+        let (rows, cols) = (operands.src.rows, operands.src.cols);
+        let list = self.list(stage, operands)?;
+        let placement = place(caps, &list, None, false)?;
+        let (parts, part_quads) = self.variant.parts(cols);
+        let groups = match stage {
+            Stage::Whole => u64::from(rows.div_ceil(self.variant.width / self.variant.lanes)),
+            Stage::Part => u64::from(rows) * u64::from(parts),
+            Stage::Merge | Stage::Empty => u64::from(rows.div_ceil(MERGE_WIDTH)),
+        };
+        let groups = grid(caps, rows, groups)?;
+        let params = Params {
+            grid_width: groups[0],
+            parts,
+            part_quads,
+            merged: if stage == Stage::Empty { 0 } else { parts },
+            partials_stride: parts,
+            ..self.params(operands, &placement)
+        };
+        let built = self.built(stage, placement.write_all)?;
+        step(self.library.device(), built, &placement, &params, groups)
+    }
+
+    fn list<'a>(&self, stage: Stage, operands: &Operands<'a>) -> Result<Vec<Operand<'a>>, BindError> {
+        // Rows that are all the same are one row as far as memory is concerned.
+        let src = if operands.src.stride == 0 { Matrix { rows: 1, ..operands.src } } else { operands.src };
+        let mask_bytes = if self.spec.options.mask == Some(MaskType::F16) { 2 } else { 4 };
+        let bytes = self.scratch_bytes(operands.src.rows, operands.src.cols);
+        let mut list = Vec::new();
+        for (what, binding, writes) in stage.buffers(self.spec.options) {
+            let (matrix, element) = match what {
+                "src" => (Some(src), self.spec.input.bytes()),
+                "dst" => (Some(operands.dst), 4),
+                "mask" => (operands.mask.map(|m| m.matrix), mask_bytes),
+                "temperature" => (operands.temperature.map(|m| m.matrix), 4),
+                "lengths" => (operands.lengths.map(|m| m.matrix), 4),
+                "seeds" => (Some(operands.seeds.matrix), 4),
+                "bits" => (operands.bits.map(|m| m.matrix), 4),
+                _ => (operands.scratch.map(|m| scratch_window(m, bytes)).transpose()?, 4),
+            };
+            let matrix = matrix.ok_or(BindError::Missing { what })?;
+            list.push(Operand { binding, what, matrix, element, writes });
+        }
+        Ok(list)
+    }
+
+    fn params(&self, operands: &Operands<'_>, placement: &Placement<'_>) -> Params {
+        let unit = if self.variant.quads { 4 } else { 1 };
+        let offset = |what| placement.placed.iter().find(|p| p.what == what).map_or(0, |p| p.offset);
+        let map = |what, per_row: Option<&PerRow<'_>>, unit: u32| {
+            per_row.map_or(MapParams::unused(), |p| map_params(p, offset(what), unit))
+        };
+        Params {
+            rows: operands.src.rows,
+            cols: operands.src.cols,
+            quads: operands.src.cols.div_ceil(4),
+            src_offset: offset("src") / unit,
+            src_stride: operands.src.stride / unit,
+            dst_offset: offset("dst"),
+            dst_stride: operands.dst.stride,
+            partials_offset: offset("scratch") / 4,
+            mask: map("mask", operands.mask.as_ref(), unit),
+            temperature: map("temperature", operands.temperature.as_ref(), 1),
+            lengths: map("lengths", operands.lengths.as_ref(), 1),
+            seeds: map("seeds", Some(&operands.seeds), 1),
+            bits: map("bits", operands.bits.as_ref(), 1),
+            ..Params::constants()
+        }
+    }
+
+    fn built(&self, stage: Stage, write_all: bool) -> Result<Built, BuildError> {
+        self.library.built(&program(&self.spec, &self.variant, stage, write_all))
+    }
+
+    /// The linked WGSL of its dispatches, in order, for operands in separate buffers.
+    #[must_use]
+    pub fn wgsl(&self, dialect: Dialect) -> Vec<String> {
+        wgsl(&self.spec, &self.variant, dialect)
+    }
+}
+
+/// The linked WGSL of a variant's dispatches, in order, for operands in separate buffers. Needs no device.
+#[must_use]
+pub fn wgsl(spec: &Spec, variant: &Variant, dialect: Dialect) -> Vec<String> {
+    Stage::of(variant.schedule).iter().map(|&stage| program(spec, variant, stage, false).text(dialect)).collect()
+}
+
+pub(crate) fn program(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> Program {
+    let o = &spec.options;
+    let draws = matches!(stage, Stage::Whole | Stage::Part);
+    let mut name = match stage {
+        Stage::Whole => variant.to_string(),
+        Stage::Part => format!("{variant}#part"),
+        Stage::Merge => format!("sample/merge/w{MERGE_WIDTH}"),
+        Stage::Empty => format!("sample/empty/w{MERGE_WIDTH}"),
+    };
+    for (used, suffix) in [
+        (draws && o.mask == Some(MaskType::F32), "+mask"),
+        (draws && o.mask == Some(MaskType::F16), "+mask16"),
+        (draws && o.bits, "+bits"),
+        (draws && o.temperature, "+temperature"),
+        (draws && o.lengths, "+lengths"),
+        (write_all, "@pooled"),
+    ] {
+        if used {
+            name.push_str(suffix);
+        }
+    }
+    let width = if draws { variant.width } else { MERGE_WIDTH };
+    let mut overrides = vec![("WIDTH", f64::from(width))];
+    if draws {
+        overrides.push(("LANES", f64::from(variant.lanes)));
+    }
+    let access = |written| if written || write_all { Access::ReadWrite } else { Access::Read };
+    let mut bindings = vec![(0, Access::Uniform)];
+    bindings.extend(stage.buffers(spec.options).into_iter().map(|(_, binding, written)| (binding, access(written))));
+    Program {
+        name,
+        header: Header {
+            f16: draws && variant.native_f16,
+            subgroups: draws && variant.tier != Tier::Baseline,
+            ..Header::default()
+        },
+        fragments: fragments(spec, variant, stage, write_all),
+        overrides,
+        bindings,
+    }
+}
+
+/// One of two fragments.
+macro_rules! either {
+    ($condition:expr, $yes:literal, $no:literal) => {
+        if $condition { fragment!($yes) } else { fragment!($no) }
+    };
+}
+
+fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> Vec<Fragment> {
+    let o = &spec.options;
+    let mut list =
+        vec![fragment!("lib/params"), fragment!("lib/lane"), fragment!("lib/partial"), fragment!("lib/merge_best")];
+    if stage != Stage::Whole {
+        list.push(fragment!("lib/partials"));
+    }
+    if stage != Stage::Part {
+        list.push(fragment!("lib/choice"));
+    }
+    match stage {
+        Stage::Whole => list.extend([fragment!("lib/task"), fragment!("sample")]),
+        Stage::Part => list.push(fragment!("sample_part")),
+        Stage::Merge => list.push(fragment!("sample_merge")),
+        Stage::Empty => {
+            list.retain(|f| f.name != "lib/partials");
+            list.push(fragment!("sample_empty"));
+        }
+    }
+    if matches!(stage, Stage::Merge | Stage::Empty) {
+        return list;
+    }
+    let w = write_all;
+    list.extend(variant.tier.fragments());
+    list.extend([
+        fragment!("lib/row"),
+        fragment!("lib/scale_off"),
+        fragment!("lib/cap_off"),
+        fragment!("lib/position_off"),
+        fragment!("lib/slopes_off"),
+        fragment!("lib/philox"),
+        fragment!("lib/noise"),
+        fragment!("lib/draw"),
+        either!(o.temperature, "lib/temperature_kept", "lib/temperature_off"),
+        either!(o.bits, "lib/bits_on", "lib/bits_off"),
+        mask_fragment(o.mask, variant.quads),
+        source_fragment(variant.input, variant.native_f16, variant.quads),
+        either!(w, "lib/operand_src_read_write", "lib/operand_src_read"),
+        either!(w, "lib/operand_seeds_read_write", "lib/operand_seeds_read"),
+    ]);
+    list.push(match (o.lengths, variant.quads) {
+        (true, _) => fragment!("lib/limit_lengths"),
+        (false, true) => fragment!("lib/limit_off"),
+        (false, false) => fragment!("lib/limit_tail"),
+    });
+    if variant.input == Dtype::F16 || o.mask == Some(MaskType::F16) {
+        list.push(fragment!("lib/half"));
+    }
+    if variant.input == Dtype::Bf16 {
+        list.push(fragment!("lib/brain"));
+    }
+    if o.mask.is_some() {
+        list.push(either!(w, "lib/operand_mask_read_write", "lib/operand_mask_read"));
+    }
+    if o.temperature {
+        list.push(either!(w, "lib/operand_temperature_read_write", "lib/operand_temperature_read"));
+    }
+    if o.lengths {
+        list.push(either!(w, "lib/operand_lengths_read_write", "lib/operand_lengths_read"));
+    }
+    if o.bits {
+        list.push(either!(w, "lib/operand_bits_read_write", "lib/operand_bits_read"));
+    }
+    list
+}
+
+/// Every program that can be built: each option alone, none and all, in both forms.
+#[cfg(test)]
+pub(crate) fn every_program() -> Vec<Program> {
+    let none = Options::default();
+    let all = Options { mask: Some(MaskType::F32), bits: true, temperature: true, lengths: true };
+    let sets = [
+        none,
+        all,
+        Options { mask: Some(MaskType::F16), ..none },
+        Options { mask: all.mask, ..none },
+        Options { bits: true, ..none },
+        Options { temperature: true, ..none },
+        Options { lengths: true, ..none },
+    ];
+    let mut programs = Vec::new();
+    for variant in Variant::all() {
+        for (options, write_all) in sets.iter().flat_map(|o| [(*o, false), (*o, true)]) {
+            let spec = Spec { input: variant.input, options, ..Spec::new(Shape::new(1, 4)) };
+            for &stage in Stage::of(variant.schedule).iter().chain(&[Stage::Empty]) {
+                programs.push(program(&spec, &variant, stage, write_all));
+            }
+        }
+    }
+    programs
+}

@@ -1,0 +1,345 @@
+//! Sampling: the same choices as the reference, to the bit, on every adapter and for every variant; and the right distribution.
+
+mod common;
+
+use common::logits;
+use onesum::conformance::sample::{Draws, cases};
+use onesum::conformance::{Profile, run};
+use onesum::host::{Gpu, adapters};
+use onesum::noise::Stream;
+use onesum::reference::{Problem, choice};
+use onesum::sample::{Operands, Options, Sample, Schedule, Spec, Status, Variant};
+use onesum::softmax::{PerRow, Shape};
+use onesum::{BindError, Matrix};
+
+/// One seed in three, a position of its own for each row.
+fn draws(rows: u32, cols: u32) -> Draws {
+    let seeds = (0..u64::from(rows)).map(|r| Stream { seed: 42 + r % 3, position: r << 31 }).collect();
+    let src = logits(rows ^ cols, rows as usize * cols as usize);
+    Draws { rows, cols, src, seeds, ..Draws::default() }
+}
+
+fn drawn(draws: &Draws, gpu: &Gpu, variant: Variant) -> Vec<Status> {
+    draws.drawn(gpu, variant).unwrap_or_else(|e| panic!("{variant}: {e}"))
+}
+
+fn every_gpu() -> Vec<Gpu> {
+    let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
+    assert!(!all.is_empty(), "no adapter: tools/test installs one");
+    all
+}
+
+/// Every variant on every adapter chooses as the reference does.
+#[test]
+fn quick_profile_on_every_adapter() {
+    for gpu in every_gpu() {
+        let report = run(&gpu, cases(Profile::Quick), |_, _| {});
+        println!("{} ({:?})\n{report}", gpu.info.name, gpu.info.backend);
+        assert!(report.ok());
+        assert!(report.executed >= 150, "{} cases", report.executed);
+    }
+}
+
+/// Flat logits, so that every column can win: any bit of the noise that differs shows.
+#[test]
+fn flat_logits_of_many_positions() {
+    for gpu in every_gpu() {
+        for name in ["sample/stream/f32/baseline/w8l1/x4", "sample/split/f32/baseline/w8/x4"] {
+            let mut draws = draws(64, 40_000);
+            draws.src.fill(0.25);
+            draws.temperature = Some((0..64).map(|r| [1.0, 0.01, 77.0][r % 3]).collect());
+            assert_eq!(drawn(&draws, &gpu, name.parse().unwrap()), draws.expected(), "{name} on {}", gpu.info.name);
+        }
+    }
+}
+
+/// A seed and a position give the same column wherever the row sits and whoever else is in the batch.
+#[test]
+fn the_slot_does_not_matter() {
+    let gpu = common::gpu();
+    let variant = "sample/stream/f32/baseline/w64/x4".parse().unwrap();
+    let mut all = draws(40, 512);
+    let row: Vec<f32> = all.src[..512].to_vec();
+    all.src = row.repeat(40);
+    all.seeds = vec![Stream { seed: 9, position: 3 }];
+    let together = drawn(&all, gpu, variant);
+    let alone = drawn(&Draws { rows: 1, src: row, ..all.clone() }, gpu, variant);
+    assert!(together.iter().all(|s| *s == alone[0]), "{together:?}");
+    // And other seeds or positions give others.
+    all.seeds = (0..40).map(|p| Stream { seed: 9, position: p }).collect();
+    let positions = drawn(&all, gpu, variant);
+    all.seeds = (0..40).map(|s| Stream { seed: s, position: 3 }).collect();
+    let seeds = drawn(&all, gpu, variant);
+    let distinct = |s: &[Status]| s.iter().collect::<std::collections::HashSet<_>>().len();
+    assert!(distinct(&positions) > 15 && distinct(&seeds) > 15 && positions != seeds);
+}
+
+/// Every line of the table in docs/semantics.md.
+#[test]
+fn special_values() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let table: &[(&[f32], f32, Status)] = &[
+        (&[1.0, nan, 2.0, 0.0, 9.0], 1.0, Status::Nan),
+        (&[1.0, -nan, inf, 0.0, 9.0], 1.0, Status::Nan),
+        (&[1.0, inf, 2.0, inf, 9.0], 1.0, Status::Infinite),
+        (&[1.0, inf, 2.0, -inf, 9.0], 0.0, Status::Infinite),
+        (&[-inf; 5], 1.0, Status::Empty),
+        (&[-inf; 5], 0.0, Status::Empty),
+        (&[-inf, -inf, -3e38, -inf, -inf], 1.0, Status::Column(2)),
+        (&[-inf, -inf, f32::MIN, -inf, -inf], 0.0, Status::Column(2)),
+        (&[2.0, 7.0, 7.0, 7.0, 1.0], 0.0, Status::Column(1)),
+        (&[2.0, 7.0, 7.0, 7.0, 1.0], -0.0, Status::Column(1)),
+        (&[-0.0, 0.0, -0.0, 0.0, -1.0], 0.0, Status::Column(0)),
+        (&[-1e30, -1e30, -1e30, 5.0, -1e30], 1.0, Status::Column(3)),
+        (&[0.0, 1.0, 2.0, 3.0, 4.0], -1.0, Status::Nan),
+        (&[0.0, 1.0, 2.0, 3.0, 4.0], nan, Status::Nan),
+        (&[0.0, 1.0, 2.0, 3.0, 4.0], inf, Status::Nan),
+        (&[0.0, 1.0, 2.0, 3.0, 4.0], 7.93e28, Status::Nan),
+        (&[-inf; 5], nan, Status::Nan),
+    ];
+    for gpu in every_gpu() {
+        for name in [
+            "sample/stream/f32/baseline/w8l1/x1",
+            "sample/stream/f32/baseline/w64/x1",
+            "sample/split/f32/baseline/w8/x1",
+            "sample/stream/f32/shuffle/w8/x1",
+        ] {
+            let variant: Variant = name.parse().unwrap();
+            if variant.supported(gpu.library.caps()).is_err() {
+                continue;
+            }
+            let mut draws = draws(table.len() as u32, 5);
+            draws.src = table.iter().flat_map(|(x, ..)| x.iter().copied()).collect();
+            draws.temperature = Some(table.iter().map(|(_, t, _)| *t).collect());
+            let want: Vec<_> = table.iter().map(|(.., status)| *status).collect();
+            assert_eq!(draws.expected(), want);
+            assert_eq!(drawn(&draws, &gpu, variant), want, "{name} on {}", gpu.info.name);
+        }
+    }
+    // The hottest temperature there is: about uniform, and no overflow.
+    let mut draws = draws(64, 8);
+    draws.src = [f32::MAX, f32::MIN, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0].repeat(64);
+    draws.temperature = Some(vec![(1_u128 << 96) as f32; 64]);
+    assert_eq!(drawn(&draws, common::gpu(), "sample/stream/f32/baseline/w8l1/x4".parse().unwrap()), draws.expected());
+    assert!(draws.expected().iter().all(|s| *s == Status::Column(0)));
+}
+
+/// The longest rows: one below and one above what a lane of Mesa 22.3.6 would silently cut short.
+#[test]
+fn long_rows() {
+    let gpu = common::gpu();
+    for (name, cols) in [
+        ("sample/stream/f32/baseline/w8l1/x4", 960_000),
+        ("sample/split/f32/baseline/w8/x4", 16_777_216),
+        ("sample/split/f32/baseline/w8/x1", 1_000_003),
+    ] {
+        let variant: Variant = name.parse().unwrap();
+        assert!(cols <= variant.max_columns());
+        let mut draws = draws(1, cols);
+        // Only the end can win.
+        draws.src.fill(-100.0);
+        draws.src[cols as usize - 2] = 50.0;
+        assert_eq!(drawn(&draws, gpu, variant), [Status::Column(cols - 2)], "{name}");
+    }
+    let variant: Variant = "sample/stream/f32/baseline/w8l1/x4".parse().unwrap();
+    let too_long = draws(1, variant.max_columns() + 4).drawn(gpu, variant);
+    assert!(too_long.unwrap_err().to_string().contains("at most 960000 columns"));
+}
+
+fn bind_plain(kernel: &Sample, src: Matrix<'_>, dst: Matrix<'_>, seeds: PerRow<'_>) -> Result<usize, BindError> {
+    kernel.bind(&Operands::new(src, dst, seeds)).map(|bound| bound.dispatches())
+}
+
+#[test]
+fn bad_operands_are_refused() {
+    let noop = common::Noop::full();
+    let memory = [(); 3].map(|()| noop.buffer(1 << 16));
+    let [src, dst, seeds] = &memory;
+    let kernel = noop.library.sample(&Spec::new(Shape::new(8, 100))).unwrap();
+    let good = (Matrix::new(src, 8, 100), Matrix::new(dst, 8, 1), PerRow::each(Matrix::new(seeds, 8, 4)));
+    let bind = |src, dst, seeds| bind_plain(&kernel, src, dst, seeds);
+    let error = |r: Result<usize, BindError>| r.unwrap_err().to_string();
+    if kernel.variant().schedule == Schedule::Stream {
+        assert_eq!(bind(good.0, good.1, good.2), Ok(1));
+    }
+    assert!(error(bind(good.0, Matrix::new(dst, 8, 2), good.2)).contains("dst: expected 8 x 1, got 8 x 2"));
+    assert!(
+        error(bind(good.0, good.1, PerRow::each(Matrix::new(seeds, 7, 4)))).contains("seeds: expected at least 8 x 4")
+    );
+    assert!(error(bind(Matrix::new(src, 8, 101), good.1, good.2)).contains("multiples of 4"));
+    assert!(error(bind(good.0.at(1 << 20), good.1, good.2)).contains("src: the window ends"));
+    assert!(error(bind(good.0.with_stride(96), good.1, good.2)).contains("src: rows of 100 columns"));
+    assert!(error(bind(good.0, Matrix::new(src, 8, 1), good.2)).contains("overlaps"));
+    let mut operands = Operands::new(good.0, good.1, good.2);
+    operands.temperature = Some(PerRow::each(Matrix::new(seeds, 8, 1)));
+    assert_eq!(kernel.bind(&operands).unwrap_err(), BindError::Unexpected { what: "temperature" });
+    assert_eq!(noop.errors(), Vec::<String>::new());
+    // No rows: nothing. No columns: one dispatch that says so.
+    assert_eq!(bind(Matrix::new(src, 0, 100), Matrix::new(dst, 0, 1), PerRow::each(Matrix::new(seeds, 0, 4))), Ok(0));
+    assert_eq!(bind(Matrix::new(src, 8, 0), good.1, good.2), Ok(1));
+}
+
+#[test]
+fn rows_without_columns_are_empty() {
+    let gpu = common::gpu();
+    for name in ["sample/stream/f32/baseline/w64/x4", "sample/split/f32/baseline/w8/x4"] {
+        let draws = Draws { src: vec![0.0], ..draws(70, 0) };
+        assert_eq!(drawn(&draws, gpu, name.parse().unwrap()), vec![Status::Empty; 70], "{name}");
+    }
+}
+
+/// A stride of 0: all rows draw from the same logits.
+#[test]
+fn one_distribution_for_all_rows() {
+    let gpu = common::gpu();
+    let (rows, cols) = (300, 64);
+    let x = logits(3, cols as usize);
+    let kernel = gpu.library.sample(&Spec::new(Shape::new(rows, cols))).unwrap();
+    let seeds: Vec<[u64; 2]> = (0..u64::from(rows)).map(|p| [11, p]).collect();
+    let (src, seeds) = (common::upload(gpu, &x), gpu.upload(bytemuck::cast_slice(&seeds)).unwrap());
+    let dst = gpu.allocate(u64::from(rows) * 4).unwrap();
+    let scratch = gpu.allocate(kernel.scratch_bytes(rows, cols).max(16)).unwrap();
+    let operands = Operands {
+        scratch: Some(Matrix::new(&scratch, 1, (scratch.size() / 4) as u32)),
+        ..Operands::new(
+            Matrix::new(&src, rows, cols).with_stride(0),
+            Matrix::new(&dst, rows, 1),
+            PerRow::each(Matrix::new(&seeds, rows, 4)),
+        )
+    };
+    gpu.run(&[&kernel.bind(&operands).unwrap()]).unwrap();
+    let words: Vec<u32> = bytemuck::pod_collect_to_vec(&gpu.download(&dst, dst.size()).unwrap());
+    for (position, &word) in (0..).zip(&words) {
+        assert_eq!(Status::of(word), choice(&x, 1.0, Stream { seed: 11, position }));
+    }
+}
+
+/// Draws of the reference, which are the device's, as counts a column.
+fn counts(x: &[f32], temperature: f32, draws: u64, stream: impl Fn(u64) -> Stream) -> Vec<f64> {
+    let mut counts = vec![0.0; x.len()];
+    for i in 0..draws {
+        let Status::Column(column) = choice(x, temperature, stream(i)) else { panic!("nothing drawn") };
+        counts[column as usize] += 1.0;
+    }
+    counts
+}
+
+/// Pearson's chi-square over columns with at least 5 expected draws, the rest together, and its degrees of freedom.
+fn chi_square(counts: &[f64], probabilities: &[f64], draws: f64) -> (f64, f64) {
+    let (mut rest, mut sum, mut cells) = ((0.0, 0.0), 0.0, 0.0);
+    for (&count, &p) in counts.iter().zip(probabilities) {
+        let expected = p * draws;
+        if expected < 5.0 {
+            rest = (rest.0 + count, rest.1 + expected);
+        } else {
+            sum += (count - expected).powi(2) / expected;
+            cells += 1.0;
+        }
+    }
+    if rest.1 >= 5.0 {
+        sum += (rest.0 - rest.1).powi(2) / rest.1;
+        cells += 1.0;
+    }
+    (sum, cells - 1.0)
+}
+
+/// The value that chi-square with `k` degrees of freedom exceeds with probability 1e-6 (Wilson & Hilferty 1931).
+fn critical(k: f64) -> f64 {
+    let z = 4.753_424;
+    k * (1.0 - 2.0 / (9.0 * k) + z * (2.0 / (9.0 * k)).sqrt()).powi(3)
+}
+
+fn probabilities(x: &[f32], temperature: f32) -> Vec<f64> {
+    let tempered: Vec<f32> = x.iter().map(|v| v / temperature).collect();
+    Problem::new(&tempered, x.len()).row(0).probabilities
+}
+
+/// α = 1e-6 for each of nine tests. Power: a distribution that is off by 5 % in one of 16 equal columns is found with 400,000 draws
+/// almost surely (noncentrality 62).
+#[test]
+fn choices_have_the_distribution_of_a_softmax() {
+    let random = logits(5, 40);
+    let mut peaked = vec![0.0; 40];
+    peaked[17] = 3.0;
+    for (name, x) in [("random", &random), ("peaked", &peaked), ("flat", &vec![1.5; 16])] {
+        for temperature in [0.5, 1.0, 2.5] {
+            let draws = 400_000 / x.len() as u64 * 4;
+            let counts = counts(x, temperature, draws, |i| Stream { seed: 1, position: i });
+            let (chi, k) = chi_square(&counts, &probabilities(x, temperature), draws as f64);
+            assert!(chi < critical(k), "{name} at {temperature}: {chi} with {k} degrees of freedom");
+        }
+    }
+}
+
+/// The faults that samplers have had: each must fail the test that the stream passes.
+#[test]
+fn faulty_streams_are_found() {
+    let x = vec![0.0; 16];
+    let draws = 50_000;
+    let p = probabilities(&x, 1.0);
+    let chi = |stream: &dyn Fn(u64) -> Stream| chi_square(&counts(&x, 1.0, draws, stream), &p, draws as f64);
+    let right = chi(&|i| Stream { seed: i, position: 0 });
+    assert!(right.0 < critical(right.1));
+    let one_seed = chi(&|_| Stream { seed: 1, position: 0 });
+    let repeated_counter = chi(&|i| Stream { seed: 1, position: i % 64 });
+    assert!(one_seed.0 > critical(one_seed.1) && repeated_counter.0 > critical(repeated_counter.1));
+}
+
+/// An event of probability 1e-6 in 4·10^7 draws: 40 expected; with 24-bit noise (at most 16.6) it came 0 times. Between 15 and 75
+/// with probability 1 - 1e-6 (Poisson).
+#[test]
+fn rare_events_happen() {
+    // Column 1 wins if g1 - g0 > ln 1e6.
+    let lead = 1e6_f32.ln();
+    let mut hits = 0;
+    for position in 0..20_000_000_u64 {
+        let [a, b, c, d] = Stream { seed: 3, position }.words(onesum::noise::Domain::Column, 0);
+        // The noise of a quad gives two independent pairs. Most words are far from any chance.
+        for (a, b) in [(a, b), (c, d)] {
+            if b > 0xf000_0000 {
+                let (g0, g1) = (onesum::noise::gumbel(a), onesum::noise::gumbel(b));
+                hits += u32::from(g1 > lead + g0);
+            }
+        }
+    }
+    // P(g1 - g0 > ln 1e6) = 1 / (1 + 1e6); words of b below 0xf0000000 (g1 < 2.74) need g0 < -11.
+    assert!((15..=75).contains(&hits), "{hits}");
+}
+
+/// Real logits: 2,000 draws at each of three temperatures. Tokens with at least 5 expected draws are a cell each, all others one.
+#[test]
+fn real_logits() {
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/data/gemma3_270m_logits.npy")).unwrap();
+    let row: &[u8] = &bytes[bytes.len() - 4 * 262_144..];
+    let x: Vec<f32> = bytemuck::pod_collect_to_vec(row);
+    let gpu = common::gpu();
+    let rows = 2000;
+    for temperature in [0.6, 1.0, 1.4] {
+        let kernel = {
+            let options = Options { temperature: true, ..Options::default() };
+            gpu.library.sample(&Spec { options, ..Spec::new(Shape::new(rows, 262_144)) }).unwrap()
+        };
+        let seeds: Vec<[u64; 2]> = (0..u64::from(rows)).map(|p| [2024, p]).collect();
+        let (src, seeds) = (common::upload(gpu, &x), gpu.upload(bytemuck::cast_slice(&seeds)).unwrap());
+        let dst = gpu.allocate(u64::from(rows) * 4).unwrap();
+        let hot = common::upload(gpu, &[temperature]);
+        let scratch = gpu.allocate(kernel.scratch_bytes(rows, 262_144).max(16)).unwrap();
+        let operands = Operands {
+            temperature: Some(PerRow::one(Matrix::new(&hot, 1, 1))),
+            scratch: Some(Matrix::new(&scratch, 1, (scratch.size() / 4) as u32)),
+            ..Operands::new(
+                Matrix::new(&src, rows, 262_144).with_stride(0),
+                Matrix::new(&dst, rows, 1),
+                PerRow::each(Matrix::new(&seeds, rows, 4)),
+            )
+        };
+        gpu.run(&[&kernel.bind(&operands).unwrap()]).unwrap();
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&gpu.download(&dst, dst.size()).unwrap());
+        let mut counts = vec![0.0; x.len()];
+        for &word in &words {
+            counts[word as usize] += 1.0;
+        }
+        let (chi, k) = chi_square(&counts, &probabilities(&x, temperature), f64::from(rows));
+        assert!(chi < critical(k), "{temperature}: {chi} with {k} degrees of freedom");
+    }
+}
