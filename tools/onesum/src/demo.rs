@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::bench::contest::{Contest, Plan, Standing, Timing};
 use crate::check::{self, Verdict};
 use crate::device::{self, AdapterRecord};
+use crate::draws::Draws;
 use crate::failure::Failure;
 use crate::job::{Job, Outcome};
 use crate::tensor::Tensor;
@@ -36,6 +37,9 @@ pub struct Args {
     /// How many tokens to show for each prompt
     #[arg(long, value_name = "N", default_value_t = 8)]
     top: usize,
+    /// How many tokens to draw for each prompt
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    draws: u32,
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
@@ -65,8 +69,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let outcome = job.run(&gpu)?;
     let verdict = check::check(&job, &outcome);
     say(&format!("Next tokens of {}\non {}\n", tokens.model, AdapterRecord::new(&gpu.info).line()))?;
-    for (prompt, row) in tokens.rows.iter().zip(outcome.dst.chunks_exact(job.cols)) {
-        say(&prompt.text(row, args.top))?;
+    let (draws, words) = draw(&gpu, &job, args.draws)?;
+    let rows = outcome.dst.chunks_exact(job.cols).zip(words.chunks(args.draws as usize));
+    for (prompt, (row, words)) in tokens.rows.iter().zip(rows) {
+        say(&prompt.text(row, args.top, words))?;
     }
     if let Some(wrong) = &verdict.wrong {
         return Err(Failure::OutsideBudget(format!(
@@ -78,7 +84,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         )));
     }
     let timing = timing(&gpu, &job, &outcome)?;
-    say(&summary(&outcome, &verdict, &timing))
+    say(&summary(&outcome, &verdict, &timing))?;
+    let compared = draws.compare(&words)?;
+    say(&format!("draws    {compared} of {} compared with the CPU's: the same\n", words.len()))
+}
+
+/// Tokens drawn from each row.
+fn draw(gpu: &Gpu, job: &Job, count: u32) -> Result<(Draws, Vec<u32>), Failure> {
+    let draws = Draws::new(job.src.clone(), job.rows, job.cols, count);
+    let (words, ..) = draws.draw(gpu)?;
+    Ok((draws, words))
 }
 
 fn read(args: &Args) -> Result<(Job, Tokens), Failure> {
@@ -106,16 +121,18 @@ fn about(path: &Path, what: impl std::fmt::Display) -> Failure {
 }
 
 impl Prompt {
-    /// The prompt and its likeliest next tokens. Texts are escaped as in JSON, so that line breaks show.
-    fn text(&self, probabilities: &[f32], top: usize) -> String {
-        let mut text = format!("\n{}\n", shortened(&self.prompt));
+    /// The prompt and its likeliest next tokens, how probable they are and how often they were drawn. Texts are escaped as in JSON, so that line breaks show.
+    fn text(&self, probabilities: &[f32], top: usize, drawn: &[u32]) -> String {
+        let mut text = format!("\n{}\n  probable      drawn of {}\n", shortened(&self.prompt), drawn.len());
         for column in likeliest(probabilities, top) {
             let token = match self.tokens.get(&column) {
                 Some(token) => quoted(token),
                 None => format!("token {column}"),
             };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "  {:>7.3} %  {token}", probabilities[column] * 100.0);
+            let count = drawn.iter().filter(|&&word| word as usize == column).count();
+            let share = count as f64 / drawn.len() as f64;
+            let _ = writeln!(text, "  {:>7.3} %  {:>7.3} %  {token}", probabilities[column] * 100.0, share * 100.0);
         }
         text
     }

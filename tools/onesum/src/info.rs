@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use onesum::sample;
 use onesum::softmax::{Dtype, Shape, Tier, Variant};
 use onesum::{BuildError, Caps, host};
 use serde::Serialize;
@@ -126,8 +127,7 @@ impl Entry {
             },
             tiers: TIERS.iter().map(|&tier| Group::new(tier, &caps)).collect(),
             selected: SHAPES.iter().map(|&shape| selected(&caps, shape)).collect(),
-            variants: all
-                .then(|| Variant::all().map(|v| (v.to_string(), v.supported(&caps).err().map(|e| lack(&e)))).collect()),
+            variants: all.then(|| variants(&caps).map(|v| (v.name, v.lack)).collect()),
         }
     }
 
@@ -170,6 +170,30 @@ fn yes(is: bool) -> &'static str {
     if is { "yes" } else { "no" }
 }
 
+/// A variant of any kernel, and what the device lacks for it.
+struct AnyVariant {
+    name: String,
+    tier: Tier,
+    native_f16: bool,
+    lack: Option<String>,
+}
+
+fn variants(caps: &Caps) -> impl Iterator<Item = AnyVariant> {
+    let why = |supported: Result<(), BuildError>| supported.err().map(|e| lack(&e));
+    let softmax = Variant::all().map(move |v| AnyVariant {
+        name: v.to_string(),
+        tier: v.tier,
+        native_f16: v.native_f16,
+        lack: why(v.supported(caps)),
+    });
+    softmax.chain(sample::Variant::all().map(move |v| AnyVariant {
+        name: v.to_string(),
+        tier: v.tier,
+        native_f16: v.native_f16,
+        lack: why(v.supported(caps)),
+    }))
+}
+
 /// Tier, and whether the device's own f16 type is used.
 const TIERS: [(Tier, bool, &str); 6] = [
     (Tier::Baseline, false, "baseline"),
@@ -183,11 +207,11 @@ const TIERS: [(Tier, bool, &str); 6] = [
 impl Group {
     fn new((tier, f16, name): (Tier, bool, &'static str), caps: &Caps) -> Self {
         let mut group = Self { tier: name, variants: 0, supported: 0, lacking: BTreeMap::new() };
-        for variant in Variant::all().filter(|v| (v.tier, v.native_f16) == (tier, f16)) {
+        for variant in variants(caps).filter(|v| (v.tier, v.native_f16) == (tier, f16)) {
             group.variants += 1;
-            match variant.supported(caps) {
-                Ok(()) => group.supported += 1,
-                Err(e) => *group.lacking.entry(lack(&e)).or_default() += 1,
+            match variant.lack {
+                None => group.supported += 1,
+                Some(lack) => *group.lacking.entry(lack).or_default() += 1,
             }
         }
         group

@@ -1,4 +1,4 @@
-//! `onesum`: softmax on whatever GPU there is, checked against a CPU reference.
+//! `onesum`: softmax and sampling on whatever GPU there is, checked against a CPU reference.
 //!
 //! Exit codes: 0 all is well; 1 an error (a file, the adapter, the device); 2 the command line makes no sense; 3 a
 //! result is further from the CPU reference than its error budget allows. Every failure is one line on standard
@@ -9,6 +9,7 @@ mod broadcast;
 mod check;
 mod demo;
 mod device;
+mod draws;
 mod elements;
 mod failure;
 mod info;
@@ -28,7 +29,7 @@ use failure::{Failure, one_line};
 
 #[derive(Parser)]
 #[command(name = "onesum", version, after_help = AFTER_HELP, max_term_width = 110)]
-#[command(about = "Softmax on whatever GPU there is, checked against a CPU reference")]
+#[command(about = "Softmax and sampling on whatever GPU there is, checked against a CPU reference")]
 #[command(subcommand_required = true, arg_required_else_help = false)]
 struct Cli {
     #[command(subcommand)]
@@ -39,6 +40,7 @@ const AFTER_HELP: &str = "\
 Examples:
   onesum info                                        which adapters there are, what they can run
   onesum run softmax --input x.npy --output y.npy    softmax over the last axis of an array
+  onesum run sample --input x.npy --output y.npy     a column of each row, drawn by its softmax
   onesum bench --quick                               how fast, beside a copy and rivals
   onesum wgsl --list | head                          the names of the shaders
 

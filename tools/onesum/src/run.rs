@@ -1,6 +1,7 @@
 //! `onesum run`: a kernel on tensors in files.
 
 mod operands;
+mod sample;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,8 @@ pub struct Args {
 enum Kernel {
     /// Softmax along one axis, with everything that is usually fused into it
     Softmax(Box<SoftmaxArgs>),
+    /// Draw columns along one axis with the probabilities of a softmax, the same on every device
+    Sample(Box<sample::Args>),
 }
 
 const EXAMPLES: &str = "\
@@ -191,6 +194,7 @@ impl CheckRecord {
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.kernel {
         Kernel::Softmax(args) => softmax(args),
+        Kernel::Sample(args) => sample::run(args),
     }
 }
 
@@ -358,9 +362,12 @@ fn index(mut n: usize, dims: &[usize]) -> Vec<usize> {
     at
 }
 
+/// A report must not run into a result that goes to standard output.
+fn to_stdout(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|s| path == Path::new(s))
+}
+
 fn report(args: &SoftmaxArgs, record: &Record<'_>) -> Result<(), Failure> {
-    // A report must not run into a result that goes to standard output.
-    let to_stdout = |path: &Path| ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|s| path == Path::new(s));
     if to_stdout(&args.output) || args.lse.as_deref().is_some_and(to_stdout) {
         return Ok(());
     }

@@ -20,7 +20,7 @@ use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-pub use save::write_text;
+pub use save::{write_indices, write_text};
 
 use half::{bf16, f16};
 use thiserror::Error;
@@ -186,6 +186,9 @@ pub enum Problem {
     /// `.npy` has no type for bf16.
     #[error("bf16 has no .npy dtype: expected f32 or f16, or a file name that ends in .safetensors")]
     Bf16InNpy,
+    /// Indices go to `.npy` files only.
+    #[error("expected a file name that ends in .npy for indices, got one that ends in .safetensors")]
+    IndicesInSafetensors,
     /// More axes than NumPy can read.
     #[error("expected at most {} axes in a .npy file, got {axes}", npy::MAX_RANK)]
     Rank {

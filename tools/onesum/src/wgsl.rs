@@ -1,5 +1,6 @@
 //! `onesum wgsl`: the linked WGSL of a variant.
 
+use onesum::sample;
 use onesum::shader::Dialect;
 use onesum::softmax::{self, Shape, Spec, Variant};
 
@@ -14,7 +15,7 @@ Examples:
   onesum wgsl --browser softmax/stream/f32/subgroup/w256/x4
                                                          the text that a browser wants
 
-A name says: schedule / element type (or input-output) / tier / w = invocations of a workgroup,
+A name says: kernel / schedule / element type (or input-output) / tier / w = invocations of a workgroup,
 l = of a row, k = quads that each keeps on chip / x = elements moved at a time.";
 
 /// Print the WGSL of a variant.
@@ -39,8 +40,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn list(filter: &str) -> Result<(), Failure> {
-    let names: String =
-        Variant::all().map(|v| v.to_string()).filter(|name| name.contains(filter)).map(|name| name + "\n").collect();
+    let all = Variant::all().map(|v| v.to_string()).chain(sample::Variant::all().map(|v| v.to_string()));
+    let names: String = all.filter(|name| name.contains(filter)).map(|name| name + "\n").collect();
     if names.is_empty() {
         return Err(Failure::error(format!("no variant's name contains {filter:?}")));
     }
@@ -48,15 +49,20 @@ fn list(filter: &str) -> Result<(), Failure> {
 }
 
 fn print(name: &str, browser: bool) -> Result<(), Failure> {
-    let variant: Variant = name.parse()?;
-    // The text does not depend on the shape.
-    let spec = Spec { input: variant.input, output: variant.output, ..Spec::new(Shape::new(1, 4)) };
     let dialect = if browser { Dialect::Browser } else { Dialect::Naga };
-    let texts = softmax::wgsl(&spec, &variant, dialect);
+    // The text does not depend on the shape.
+    let shape = Shape::new(1, 4);
+    let texts = if name.starts_with("sample/") {
+        let variant: sample::Variant = name.parse()?;
+        sample::wgsl(&sample::Spec { input: variant.input, ..sample::Spec::new(shape) }, &variant, dialect)
+    } else {
+        let variant: Variant = name.parse()?;
+        softmax::wgsl(&Spec { input: variant.input, output: variant.output, ..Spec::new(shape) }, &variant, dialect)
+    };
     let count = texts.len();
     for (i, text) in texts.iter().enumerate() {
         // Directives must come first in WGSL; comments may come before them.
-        say(&format!("// {variant}, dispatch {} of {count}\n{text}\n", i + 1))?;
+        say(&format!("// {name}, dispatch {} of {count}\n{text}\n", i + 1))?;
     }
     Ok(())
 }

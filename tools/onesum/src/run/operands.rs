@@ -17,10 +17,7 @@ pub fn read(args: &SoftmaxArgs, axis: usize, moved: &[usize], job: &mut Job) -> 
         job.mask = Some(mask(path, axis, moved)?);
     }
     if let Some(text) = &args.temperature {
-        job.temperature = Some(match text.parse::<f32>() {
-            Ok(value) => Shared::one(value, dims),
-            Err(_) => per_row(Path::new(text), dims, "--temperature")?,
-        });
+        job.temperature = Some(temperature(text, dims)?);
     }
     if let Some(path) = &args.alibi {
         job.slopes = Some(per_head(path, dims, "--alibi")?);
@@ -34,8 +31,16 @@ pub fn read(args: &SoftmaxArgs, axis: usize, moved: &[usize], job: &mut Job) -> 
     Ok(())
 }
 
+/// A number, or a file.
+pub(super) fn temperature(text: &str, dims: &[usize]) -> Result<Shared<f32>, Failure> {
+    match text.parse::<f32>() {
+        Ok(value) => Ok(Shared::one(value, dims)),
+        Err(_) => per_row(Path::new(text), dims, "--temperature"),
+    }
+}
+
 /// The mask, broadcast to the logits as NumPy does, its entries as wide as a row.
-fn mask(path: &Path, axis: usize, moved: &[usize]) -> Result<(Shared<f32>, MaskType), Failure> {
+pub(super) fn mask(path: &Path, axis: usize, moved: &[usize]) -> Result<(Shared<f32>, MaskType), Failure> {
     let tensor = Tensor::read(path, None)?;
     let (dims, cols) = super::rows_and_cols(moved);
     let rank = moved.len();
@@ -96,7 +101,7 @@ fn per_head(path: &Path, dims: &[usize], what: &str) -> Result<Shared<f32>, Fail
 }
 
 /// Lengths: numbers with commas, or a file of whole numbers.
-fn lengths(text: &str, dims: &[usize]) -> Result<Shared<u32>, Failure> {
+pub(super) fn lengths(text: &str, dims: &[usize]) -> Result<Shared<u32>, Failure> {
     let listed: Result<Vec<u32>, _> = text.split(',').map(|n| n.trim().parse()).collect();
     let (values, shape) = match listed {
         Ok(values) => {

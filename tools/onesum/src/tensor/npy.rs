@@ -223,15 +223,19 @@ fn kind(descr: &str) -> &'static str {
     }
 }
 
+/// NumPy's name of an element type.
+pub(super) fn descr(dtype: Dtype) -> Result<&'static str, Problem> {
+    match dtype {
+        Dtype::F32 => Ok("<f4"),
+        Dtype::F16 => Ok("<f2"),
+        Dtype::Bf16 => Err(Problem::Bf16InNpy),
+    }
+}
+
 /// The bytes of a `.npy` file before its data: the same as NumPy writes.
-pub(super) fn header(dtype: Dtype, shape: &[usize]) -> Result<Vec<u8>, Problem> {
+pub(super) fn header(descr: &str, shape: &[usize]) -> Result<Vec<u8>, Problem> {
     const PREFIX: usize = 10; // magic, version, length
     const ALIGN: usize = 64;
-    let descr = match dtype {
-        Dtype::F32 => "<f4",
-        Dtype::F16 => "<f2",
-        Dtype::Bf16 => return Err(Problem::Bf16InNpy),
-    };
     if shape.len() > MAX_RANK {
         return Err(Problem::Rank { axes: shape.len() });
     }

@@ -30,20 +30,11 @@ impl Tensor {
         if count(&self.shape) != Some(self.data.len()) {
             return Err(Problem::Count { shape: self.shape.clone(), values: self.data.len() });
         }
-        let old = fs::metadata(path).ok();
-        let stream = is_standard_stream(path) || old.as_ref().is_some_and(|old| !old.is_file());
-        let format = match Format::of_extension(path) {
-            Some(format) => format,
-            None if stream => Format::Npy,
-            None => return Err(Problem::UnknownExtension),
-        };
-        let header = match format {
-            Format::Npy => npy::header(self.dtype, &self.shape)?,
+        let header = match format_of(path)? {
+            Format::Npy => npy::header(npy::descr(self.dtype)?, &self.shape)?,
             Format::Safetensors => safetensors::header(name, self)?,
         };
-        let fill = |out: &mut dyn Write| self.emit(&header, out);
-        let written = if stream { write_straight(path, fill) } else { write_atomically(path, old.as_ref(), fill) };
-        written.map_err(Problem::Write)
+        put(path, |out| self.emit(&header, out))
     }
 
     /// Writes header and data in large pieces.
@@ -59,20 +50,45 @@ impl Tensor {
     }
 }
 
+/// Writes whole numbers to a `.npy` file, as u32, as safely as a tensor.
+///
+/// # Errors
+///
+/// [`TensorError::File`].
+pub fn write_indices(path: &Path, shape: &[usize], values: &[u32]) -> Result<(), TensorError> {
+    let save = || {
+        if format_of(path)? != Format::Npy {
+            return Err(Problem::IndicesInSafetensors);
+        }
+        let header = npy::header("<u4", shape)?;
+        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        put(path, |out| out.write_all(&header).and_then(|()| out.write_all(&data)))
+    };
+    save().map_err(|problem| TensorError::at(path, problem))
+}
+
 /// Writes a text file as safely as a tensor: all of it, or none.
 ///
 /// # Errors
 ///
 /// [`TensorError::File`].
 pub fn write_text(path: &Path, text: &str) -> Result<(), TensorError> {
+    put(path, |out| out.write_all(text.as_bytes())).map_err(|problem| TensorError::at(path, problem))
+}
+
+/// What the file's name asks for; what has no name of its own gets `.npy`.
+fn format_of(path: &Path) -> Result<Format, Problem> {
+    match Format::of_extension(path) {
+        Some(format) => Ok(format),
+        None if is_stream(path) => Ok(Format::Npy),
+        None => Err(Problem::UnknownExtension),
+    }
+}
+
+fn put(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
     let old = fs::metadata(path).ok();
-    let fill = |out: &mut dyn Write| out.write_all(text.as_bytes());
-    let written = if is_standard_stream(path) || old.as_ref().is_some_and(|old| !old.is_file()) {
-        write_straight(path, fill)
-    } else {
-        write_atomically(path, old.as_ref(), fill)
-    };
-    written.map_err(|e| TensorError::at(path, Problem::Write(e)))
+    let written = if is_stream(path) { write_straight(path, fill) } else { write_atomically(path, old.as_ref(), fill) };
+    written.map_err(Problem::Write)
 }
 
 /// Appends `values` in little-endian order.
@@ -82,6 +98,11 @@ fn encode(values: &[f32], dtype: Dtype, bytes: &mut Vec<u8>) {
         Dtype::F16 => bytes.extend(values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes())),
         Dtype::Bf16 => bytes.extend(values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes())),
     }
+}
+
+/// Whether `path` is to be written into rather than replaced.
+fn is_stream(path: &Path) -> bool {
+    is_standard_stream(path) || fs::metadata(path).is_ok_and(|old| !old.is_file())
 }
 
 /// Whether `path` means a stream that this process already has open, which may be a regular file

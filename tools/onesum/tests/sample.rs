@@ -1,0 +1,77 @@
+//! `onesum run sample`: what it draws and writes.
+
+mod common;
+
+use common::{Folder, bad, good, numbers};
+
+/// Shape and values of a `.npy` file of u32.
+fn indices(path: &str) -> (String, Vec<u32>) {
+    let bytes = std::fs::read(path).unwrap();
+    let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = String::from_utf8_lossy(&bytes[10..start]).into_owned();
+    assert!(header.contains("'descr': '<u4'"), "{header}");
+    let shape = header[header.find("'shape': ").unwrap() + 9..].split(')').next().unwrap().to_owned() + ")";
+    (shape, bytes[start..].chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+}
+
+#[test]
+fn temperature_0_is_the_arg_max() {
+    let folder = Folder::new();
+    let x = numbers(60);
+    let (input, output) = (folder.npy("x.npy", &[3, 4, 5], &x), folder.path("y.npy"));
+    good(&["run", "sample", "-i", &input, "-o", &output, "--temperature", "0"]);
+    let best = |row: &[f32]| (0..row.len()).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32;
+    assert_eq!(indices(&output), ("(3, 4, 1)".into(), x.chunks(5).map(best).collect()));
+    // Along another axis.
+    good(&["run", "sample", "-i", &input, "-o", &output, "--temperature", "0", "--axis", "0"]);
+    let along = |i: usize| best(&[x[i], x[20 + i], x[40 + i]]);
+    assert_eq!(indices(&output), ("(4, 5, 1)".into(), (0..20).map(along).collect()));
+}
+
+#[test]
+fn draws_depend_on_seed_and_position_only() {
+    let folder = Folder::new();
+    let x = numbers(64);
+    let (rows, all) = (folder.npy("rows.npy", &[4, 64], &x.repeat(4)), folder.path("all.npy"));
+    good(&["run", "sample", "-i", &rows, "-o", &all, "--seed", "7", "--position", "100", "--count", "50"]);
+    let (shape, drawn) = indices(&all);
+    assert_eq!((shape.as_str(), drawn.len()), ("(4, 50)", 200));
+    // Row 2, draw 30, alone, by another variant.
+    let (row, one) = (folder.npy("row.npy", &[64], &x), folder.path("one.npy"));
+    let variant = "sample/stream/f32/baseline/w64/x1";
+    let args = ["run", "sample", "-i", &row, "-o", &one, "--seed", "9", "--position", "130", "--variant", variant];
+    good(&args);
+    assert_eq!(indices(&one), ("(1,)".into(), vec![drawn[2 * 50 + 30]]));
+    assert!(drawn[..50] != drawn[50..100]);
+}
+
+#[test]
+fn rows_without_a_choice_say_why() {
+    let folder = Folder::new();
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let input = folder.npy("x.npy", &[4, 2], &[1.0, nan, -inf, -inf, inf, 0.0, 3.0, 4.0]);
+    let (mask, output) = (folder.npy("m.npy", &[2], &[0.0, -inf]), folder.path("y.npy"));
+    good(&["run", "sample", "-i", &input, "-o", &output]);
+    let (_, drawn) = indices(&output);
+    assert_eq!(drawn[..3], [u32::MAX - 1, u32::MAX, u32::MAX - 2]);
+    let json = good(&["run", "sample", "-i", &input, "-o", &output, "--mask", &mask, "--lengths", "0,1,2,2", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["none"], &json["compared"]), (&3.into(), &4.into()));
+    assert_eq!(indices(&output).1, [u32::MAX, u32::MAX, u32::MAX - 2, 0]);
+}
+
+#[test]
+fn what_is_wrong_is_said_and_nothing_written() {
+    let folder = Folder::new();
+    let (input, output) = (folder.npy("x.npy", &[2, 8], &numbers(16)), folder.path("y.npy"));
+    let run = |more: &[&'static str]| [&["run", "sample", "-i", &input, "-o", &output][..], more].concat();
+    let complaint = bad(&run(&["--plant-fault"]), 3);
+    assert!(complaint.contains("draw 0 of row 1") && complaint.contains("nothing was written"), "{complaint}");
+    assert!(bad(&run(&["--count", "0"]), 2).contains("--count"));
+    assert!(bad(&run(&["--seed", "-1"]), 2).contains("-1"));
+    assert!(bad(&run(&["--variant", "sample/stream/f16/baseline/w8/x4"]), 2).contains("element type"));
+    assert!(bad(&run(&["--variant", "softmax/stream/f32/baseline/w8/x4"]), 1).contains("no variant"));
+    assert!(bad(&run(&["--lengths", "1,2,3"]), 1).contains("3 lengths fit neither"));
+    assert!(bad(&["run", "sample", "-i", &input, "-o", &folder.path("y.safetensors")], 1).contains(".npy for indices"));
+    assert_eq!(folder.names(), ["x.npy"]);
+}
