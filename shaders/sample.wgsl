@@ -2,8 +2,7 @@
 
 fn run(index: u32, at: Lane, subgroup_size: u32) {
     let task = task_of(index, at);
-    let mine = drawn_of(draw_of(task.row), at, 0u, task.quads);
-    let best = reduce(at, subgroup_size, mine, true);
+    let best = drawn_of(draw_of(task.row), at, subgroup_size, 0u, task.quads);
     if (at.first == 0u && task.exists) {
         put_choice(task.row.index, best);
     }

@@ -9,8 +9,7 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
     let row = row_of(wanted);
     let first = part * params.part_quads;
     let end = min(first + params.part_quads, quads_in(row.limit));
-    let mine = drawn_of(draw_of(row), at, first, end);
-    let best = reduce(at, subgroup_size, mine, true);
+    let best = drawn_of(draw_of(row), at, subgroup_size, first, end);
     if (at.first == 0u) {
         put_partial(first_partial(wanted) + part, best);
     }

@@ -69,6 +69,3 @@ fn gumbel_bound(word: vec4<u32>) -> vec4<f32> {
     let below = vec4<f32>(vec4<i32>(~word >> vec4(8u)));
     return vec4(104.667) - vec4<f32>(bitcast<vec4<i32>>(below)) * 0x1.62e43p-24;
 }
-
-// The same for any word.
-const GUMBEL_MOST = 22.88;

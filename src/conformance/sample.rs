@@ -133,7 +133,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
     Variant::all().enumerate().flat_map(move |(n, variant)| {
         let sizes = sizes(&variant);
         let rows = [1, 9, 3, variant.width / variant.lanes + 1];
-        let count = if profile == Profile::Full { 49 } else { 4 };
+        let count = if profile == Profile::Full { 49 } else { 3 };
         (0..count).map(move |i| Case {
             variant,
             rows: rows[(n + i) % rows.len()],

@@ -151,7 +151,8 @@ impl Variant {
     #[must_use]
     pub fn max_columns(&self) -> u32 {
         let parts = if self.schedule == Schedule::Split { MAX_PARTS } else { 1 };
-        self.lanes.saturating_mul(MAX_ITERATIONS * 16).saturating_mul(parts)
+        // One iteration for four quads, and, where the bounds leave more than one column, one more for each.
+        self.lanes.saturating_mul(MAX_ITERATIONS / 5 * 16).saturating_mul(parts)
     }
 
     /// (workgroups that one row is split over, quads that each covers).
