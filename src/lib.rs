@@ -1,5 +1,5 @@
-//! Softmax as WGSL compute kernels for `wgpu`, within 4 ULP of the exact result for any finite row, checked against a
-//! CPU reference.
+//! Softmax and sampling as WGSL compute kernels for `wgpu`: softmax within 4 ULP of the exact result for any finite row, tokens
+//! drawn the same on every device, both checked against a CPU reference.
 //!
 //! The caller owns device, queue, buffers, encoder and pass; outside of [`host`](crate#cargo-features) this crate never submits, polls, maps or waits.
 //!
@@ -28,6 +28,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`softmax`] | specification, variants, operands, shards of rows |
+//! | [`sample`] | one column per row, drawn from logits |
+//! | [`noise`] | the random stream, on the CPU |
 //! | [`mod@reference`] | the same on the CPU, in f64 and textbook order |
 //! | [`accuracy`] | how far from the reference a result may be, and why |
 //! | [`shader`] | fragments of WGSL and how they are linked |

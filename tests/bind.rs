@@ -338,6 +338,11 @@ fn operands_that_are_missing_or_not_asked_for() {
             Operands { lengths: each, ..good },
         ),
         (
+            "seeds",
+            Spec { options: Options { gumbel: true, ..o }, ..none.clone() },
+            Operands { seeds: Some(PerRow::each(Matrix::new(&b.memory, 4, 4).at(512))), ..good },
+        ),
+        (
             "scratch",
             spec_of("softmax/split/f32/baseline/w8/x4"),
             Operands { scratch: Some(Matrix::new(&b.memory, 1, 64).at(512)), ..good },
@@ -785,10 +790,11 @@ fn wild() -> impl Strategy<Value = Wild> {
             let columns = prop::collection::vec(window_like(rows, 1), 5);
             // Which operands are given: what the kernel asks for (255), or anything.
             let given = prop_oneof![5 => Just(255_u8), 1 => any::<u8>()];
-            (0..100_usize, windows, columns, map(), given)
+            (0..100_usize, windows, columns, window_like(rows, 4), map(), given)
         })
-        .prop_map(|(kernel, mut windows, columns, map, given)| {
+        .prop_map(|(kernel, mut windows, columns, seeds, map, given)| {
             windows.extend(columns);
+            windows.push(seeds);
             Wild { kernel, windows, map, given }
         })
 }
@@ -797,7 +803,7 @@ fn wild_operands<'a>(wild: &Wild, spec: &Spec, buffers: &'a [wgpu::Buffer]) -> O
     let m = |i: usize| wild.windows[i].of(buffers);
     let per_row = |i| PerRow { matrix: m(i), map: wild.map };
     let o = &spec.options;
-    let asked = [spec.lse, o.mask.is_some(), o.temperature, o.alibi, o.sinks, o.lengths, true];
+    let asked = [spec.lse, o.mask.is_some(), o.temperature, o.alibi, o.sinks, o.lengths, true, o.gumbel];
     let given = |i: usize| if wild.given == 255 { asked[i] } else { wild.given >> i & 1 == 1 };
     Operands {
         src: m(0),
@@ -808,6 +814,7 @@ fn wild_operands<'a>(wild: &Wild, spec: &Spec, buffers: &'a [wgpu::Buffer]) -> O
         slopes: given(3).then(|| per_row(6)),
         sinks: given(4).then(|| per_row(7)),
         lengths: given(5).then(|| per_row(8)),
+        seeds: given(7).then(|| per_row(9)),
         scratch: given(6).then(|| m(3)),
     }
 }
@@ -818,7 +825,7 @@ fn wild_kernels(noop: &Noop) -> Vec<Softmax> {
     let options = [
         o,
         Options { mask: Some(MaskType::F16), ..o },
-        Options { mask: Some(MaskType::F32), temperature: true, ..o },
+        Options { mask: Some(MaskType::F32), temperature: true, gumbel: true, ..o },
         Options { alibi: true, causal: true, positions, sinks: true, lengths: true, ..o },
     ];
     let names = [

@@ -34,7 +34,7 @@ fn validate(module: &naga::Module, header: &Header) -> Result<(), String> {
 type Switch = fn(&mut Spec);
 
 /// What can be in use, each alone.
-const SWITCHES: [Switch; 11] = [
+const SWITCHES: [Switch; 12] = [
     |s| s.log = true,
     |s| s.lse = true,
     |s| s.options.scale = Some(0.5),
@@ -52,6 +52,7 @@ const SWITCHES: [Switch; 11] = [
     |s| s.options.temperature = true,
     |s| s.options.lengths = true,
     |s| s.options.sinks = true,
+    |s| s.options.gumbel = true,
 ];
 
 /// None, each, every pair, all: two options that do not go together show.

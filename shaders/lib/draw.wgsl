@@ -3,7 +3,6 @@
 
 struct Draw {
     row: Row,
-    stream: Stream,
     temperature: f32,
     bits: u32,
     possible: bool,     // the temperature has a distribution, and no score overflows
@@ -15,7 +14,7 @@ const HOTTEST = 0x6f800000u;
 fn draw_of(row: Row) -> Draw {
     let t = temperature_of(row.index);
     let bits = bitcast<u32>(t);
-    return Draw(row, stream_of(row.index), t, bits_of(row.index), bits <= HOTTEST || bits == 0x80000000u);
+    return Draw(row, t, bits_of(row.index), bits <= HOTTEST || bits == 0x80000000u);
 }
 
 fn candidates(draw: Draw, quad: u32) -> vec4<f32> {
@@ -39,7 +38,7 @@ struct Race {
 
 // Bounds are rounded like scores, and the slack of `gumbel_bound` is far above their rounding.
 fn entered(race: Race, draw: Draw, quad: u32, x: vec4<f32>) -> Race {
-    let bound = x + draw.temperature * gumbel_bound(noise_words(draw.stream, quad));
+    let bound = x + draw.temperature * gumbel_bound(noise_words(draw.row.stream, quad));
     let ahead = bound > race.first;
     let behind = select(bound, race.first, ahead);
     return Race(
@@ -50,7 +49,7 @@ fn entered(race: Race, draw: Draw, quad: u32, x: vec4<f32>) -> Race {
 }
 
 fn scores(draw: Draw, x: vec4<f32>, words: vec4<u32>) -> vec4<f32> {
-    return x + rounded(draw.temperature * gumbel(words));
+    return x + fenced(draw.temperature * gumbel(words));
 }
 
 // The best of those that are first.
@@ -60,7 +59,7 @@ fn winner(draw: Draw, race: Race) -> Partial {
     for (var i = 0u; i < 4u; i++) {
         let own = vec4(0u, 1u, 2u, 3u) == vec4(i);
         x = select(x, candidates(draw, race.quad[i]), own);
-        words = select(words, noise_words(draw.stream, race.quad[i]), own);
+        words = select(words, noise_words(draw.row.stream, race.quad[i]), own);
     }
     let score = select(excluded4(), scores(draw, x, words), race.first > excluded4());
     var best = no_mass();
@@ -97,7 +96,7 @@ fn drawn_of(draw: Draw, at: Lane, subgroup_size: u32, first: u32, end: u32) -> P
     var winning = no_mass();
     for (var q = first + at.first; q < select(end, 0u, clear); q += at.step) {
         let x = candidates(draw, q);
-        winning = best(winning, scores(draw, x, noise_words(draw.stream, q)), q * 4u);
+        winning = best(winning, scores(draw, x, noise_words(draw.row.stream, q)), q * 4u);
     }
     return reduce(at, subgroup_size, merge(mine, winning, true), true);
 }

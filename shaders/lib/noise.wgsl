@@ -2,24 +2,13 @@
 // bits on every device: nothing but correctly rounded sums and products, and no product that a compiler could
 // fuse with a sum. `src/noise.rs` does the same on the CPU, `docs/accuracy.md` has the errors.
 
-// What a row's noise depends on.
-struct Stream {
-    seed: vec2<u32>,
-    position: vec2<u32>,
-}
-
-fn stream_of(row: u32) -> Stream {
-    let i = entry(params.seeds, row);
-    return Stream(vec2(seeds[i], seeds[i + 1u]), vec2(seeds[i + 2u], seeds[i + 3u]));
-}
-
 // Of columns 4 quad to 4 quad + 3.
 fn noise_words(stream: Stream, quad: u32) -> vec4<u32> {
     return philox(vec4(quad, stream.position, 0u), stream.seed);
 }
 
 // The same numbers, but no compiler knows: keeps a product from being fused with the sum it goes into.
-fn rounded(x: vec4<f32>) -> vec4<f32> {
+fn fenced(x: vec4<f32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) ^ vec4(params.zero));
 }
 
@@ -39,16 +28,16 @@ fn split(x: vec4<f32>) -> Split {
 
 // exponent ln 2 + ln(1 + f), the latter as f + f^2 q(f), q a minimax fit.
 fn logarithm(exponent: vec4<i32>, f: vec4<f32>) -> vec4<f32> {
-    var q = rounded(-0x1.3872b2p-4 * f) + vec4(0x1.089ae6p-3);
-    q = rounded(q * f) - vec4(0x1.0f2b42p-3);
-    q = rounded(q * f) + vec4(0x1.225594p-3);
-    q = rounded(q * f) - vec4(0x1.5424f6p-3);
-    q = rounded(q * f) + vec4(0x1.99a544p-3);
-    q = rounded(q * f) - vec4(0x1.000438p-2);
-    q = rounded(q * f) + vec4(0x1.55554ep-2);
-    q = rounded(q * f) - vec4(0x1.fffff8p-2);
-    let fraction = rounded(rounded(f * f) * q) + f;
-    return rounded(vec4<f32>(exponent) * 0x1.62e43p-1) + fraction;
+    var q = fenced(-0x1.3872b2p-4 * f) + vec4(0x1.089ae6p-3);
+    q = fenced(q * f) - vec4(0x1.0f2b42p-3);
+    q = fenced(q * f) + vec4(0x1.225594p-3);
+    q = fenced(q * f) - vec4(0x1.5424f6p-3);
+    q = fenced(q * f) + vec4(0x1.99a544p-3);
+    q = fenced(q * f) - vec4(0x1.000438p-2);
+    q = fenced(q * f) + vec4(0x1.55554ep-2);
+    q = fenced(q * f) - vec4(0x1.fffff8p-2);
+    let fraction = fenced(fenced(f * f) * q) + f;
+    return fenced(vec4<f32>(exponent) * 0x1.62e43p-1) + fraction;
 }
 
 fn gumbel(word: vec4<u32>) -> vec4<f32> {

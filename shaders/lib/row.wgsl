@@ -8,6 +8,13 @@ struct Row {
     position: i32,      // the key that the row's query stands at
     inverse_temperature: f32,
     hard: bool,         // temperature 0
+    stream: Stream,
+}
+
+// What a row's noise depends on.
+struct Stream {
+    seed: vec2<u32>,
+    position: vec2<u32>,
 }
 
 fn row_of(index: u32) -> Row {
@@ -22,6 +29,7 @@ fn row_of(index: u32) -> Row {
         position,
         1.0 / temperature,
         is_hard(temperature),
+        stream_of(index),
     );
 }
 
@@ -40,6 +48,7 @@ fn logits(row: Row, quad: u32) -> vec4<f32> {
     x = capped(x);
     x = biased(row, quad, x);
     x = masked(row, quad, x);
+    x = perturbed(row, quad, x);
     x = tempered(row, x);
     return limited(row, quad, x);
 }

@@ -136,11 +136,13 @@ pub enum OptionSet {
     Attention,
     /// What a sampler does: cap, temperature, lengths, log.
     Sampler,
+    /// Gumbel-Softmax: noise, and temperatures, every third of them 0.
+    Gumbel,
 }
 
 impl OptionSet {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 16] = [
+    pub const ALL: [(Self, &'static str); 17] = [
         (Self::Plain, "plain"),
         (Self::Log, "log"),
         (Self::Lse, "lse"),
@@ -157,6 +159,7 @@ impl OptionSet {
         (Self::Sinks, "sinks"),
         (Self::Attention, "attention"),
         (Self::Sampler, "sampler"),
+        (Self::Gumbel, "gumbel"),
     ];
 }
 

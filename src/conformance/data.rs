@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::{Case, Fill, OptionSet};
+use crate::noise::Stream;
 use crate::reference::{Problem, Shared};
 use crate::softmax::{Causal, Dtype, EmptyRow, MaskType, Options, RowMap, Shape, Spec};
 
@@ -40,6 +41,7 @@ pub(super) struct Data {
     pub slopes: Vec<f32>,
     pub sinks: Vec<f32>,
     pub lengths: Vec<u32>,
+    pub seeds: Vec<Stream>,
 }
 
 /// Rows of one sequence, and sequences that share a mask, in the cases that have such.
@@ -76,6 +78,9 @@ impl Data {
             sinks: (0..entries(rows, options.sinks)).map(|_| random.uniform(-5.0, 5.0)).collect(),
             // Longer than the row, none at all, and everything between.
             lengths: (0..entries(rows, options.lengths)).map(|_| random.below(case.cols + 3)).collect(),
+            seeds: (0..entries(rows, options.gumbel))
+                .map(|_| Stream { seed: random.bits(), position: random.bits() })
+                .collect(),
         }
     }
 
@@ -90,6 +95,7 @@ impl Data {
             mask: o.mask.map(|_| Shared { values: &self.mask, map: mask_map(case) }),
             temperature: o.temperature.then(|| Shared { values: &self.temperature, map: RowMap::each() }),
             lengths: o.lengths.then(|| Shared { values: &self.lengths, map: RowMap::each() }),
+            seeds: o.gumbel.then(|| Shared { values: &self.seeds, map: RowMap::each() }),
             sinks: o.sinks.then(|| Shared { values: &self.sinks, map: RowMap::each() }),
             empty_row: spec(case).empty_row,
             ..Problem::new(&self.src, case.cols as usize)
@@ -129,6 +135,7 @@ pub(super) fn options(case: &Case) -> Options {
             sinks: true,
             ..none
         },
+        OptionSet::Gumbel => Options { gumbel: true, temperature: true, ..none },
         OptionSet::Sampler => Options { soft_cap: Some(30.0), temperature: true, lengths: true, ..none },
     }
 }

@@ -5,6 +5,7 @@ use super::data::{Data, decode, encode, mask_map, options, slope_map, spec, stor
 use super::report::{Report, Worst};
 use super::{Case, Failure, Fault, Memory, OptionSet};
 use crate::host::{Gpu, HostError};
+use crate::noise::Stream;
 use crate::softmax::{Dtype, MaskType, Operands, PARTIAL_BYTES, PerRow, Schedule};
 use crate::{BindError, BuildError, Matrix};
 
@@ -159,6 +160,8 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
     let slopes = gpu.upload(bytemuck::cast_slice(&data.slopes))?;
     let sinks = gpu.upload(bytemuck::cast_slice(&data.sinks))?;
     let lengths = gpu.upload(bytemuck::cast_slice(&data.lengths))?;
+    let seeds: Vec<[u32; 4]> = data.seeds.iter().map(Stream::words_of_seed).collect();
+    let seeds = gpu.upload(bytemuck::cast_slice(&seeds))?;
     let lse = gpu.allocate(rows as u64 * 4)?;
 
     let spec = spec(case);
@@ -173,6 +176,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
         slopes: o.alibi.then(|| PerRow { matrix: column(&slopes, data.slopes.len()), map: slope_map() }),
         sinks: o.sinks.then(|| PerRow::each(column(&sinks, rows))),
         lengths: o.lengths.then(|| PerRow::each(column(&lengths, rows))),
+        seeds: o.gumbel.then(|| PerRow::each(Matrix::new(&seeds, case.rows, 4))),
         scratch: (variant.schedule == Schedule::Split).then(|| Matrix::new(&scratch, 1, words)),
         ..Operands::new(window(&src, src_offset), window(&dst, dst_at))
     };

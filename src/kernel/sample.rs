@@ -572,6 +572,8 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
         fragment!("lib/position_off"),
         fragment!("lib/slopes_off"),
         fragment!("lib/philox"),
+        fragment!("lib/stream_on"),
+        fragment!("lib/perturbed_off"),
         fragment!("lib/noise"),
         fragment!("lib/draw"),
         either!(o.temperature, "lib/temperature_kept", "lib/temperature_off"),

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! where x is made from the input, in this order and each step only if asked for: `scale · x`;
-//! `cap · tanh(x / cap)`; `+ slope · (column − position)` (`ALiBi`); `+ mask`; `/ temperature`; columns after the
+//! `cap · tanh(x / cap)`; `+ slope · (column − position)` (`ALiBi`); `+ mask`; `+ gumbel noise`; `/ temperature`; columns after the
 //! diagonal (causal) or from the row's length on are excluded. `docs/semantics.md` says what comes of NaN,
 //! infinities, empty rows and temperature 0; `docs/accuracy.md` why the error is at most 4 ULP.
 
@@ -146,6 +146,9 @@ pub struct Options {
     pub lengths: bool,
     /// Sinks are given: one more logit, which takes mass but has no output.
     pub sinks: bool,
+    /// Seeds are given: Gumbel noise is added before the division by the temperature, which makes this Gumbel-Softmax.
+    /// Temperature 0 gives the exact one-hot, of the column that [`crate::sample`] chooses at temperature 1.
+    pub gumbel: bool,
 }
 
 /// What to compute, and for which shape.
@@ -202,6 +205,7 @@ impl Spec {
             (o.alibi, "slopes"),
             (o.sinks, "sinks"),
             (o.lengths, "lengths"),
+            (o.gumbel, "seeds"),
         ];
         ["src", "dst"].into_iter().chain(optional.into_iter().filter(|(used, _)| *used).map(|(_, name)| name)).collect()
     }
@@ -289,6 +293,8 @@ pub struct Operands<'a> {
     pub sinks: Option<PerRow<'a>>,
     /// Valid lengths `[entries, 1]`, u32; longer than a row means all of it.
     pub lengths: Option<PerRow<'a>>,
+    /// `[entries, 4]`, u32: seed and position of a row's noise, each its low word first.
+    pub seeds: Option<PerRow<'a>>,
     /// [`Softmax::scratch_bytes`] bytes or more, for variants that split rows: [`Matrix`] of u32.
     pub scratch: Option<Matrix<'a>>,
 }
@@ -306,6 +312,7 @@ impl<'a> Operands<'a> {
             slopes: None,
             sinks: None,
             lengths: None,
+            seeds: None,
             scratch: None,
         }
     }
@@ -442,6 +449,7 @@ impl Softmax {
         per_row("slopes", o.alibi, operands.slopes.as_ref(), rows, 1)?;
         per_row("sinks", o.sinks, operands.sinks.as_ref(), rows, 1)?;
         per_row("lengths", o.lengths, operands.lengths.as_ref(), rows, 1)?;
+        per_row("seeds", o.gumbel, operands.seeds.as_ref(), rows, 4)?;
         if self.variant.schedule == Schedule::Split && rows > 0 && cols > 0 {
             given("scratch", true, operands.scratch.is_some())?;
         }
@@ -560,6 +568,7 @@ impl Softmax {
             slopes: map("slopes", operands.slopes.as_ref(), 1),
             sinks: map("sinks", operands.sinks.as_ref(), 1),
             lengths: map("lengths", operands.lengths.as_ref(), 1),
+            seeds: map("seeds", operands.seeds.as_ref(), 1),
             ..Params::constants()
         }
     }

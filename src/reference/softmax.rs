@@ -1,5 +1,6 @@
 //! Softmax in f64: maximum, exponentials, sum, quotient.
 
+use crate::noise::Stream;
 use crate::softmax::{Causal, EmptyRow, RowMap};
 
 /// Values that rows share by a [`RowMap`].
@@ -44,6 +45,8 @@ pub struct Problem<'a> {
     pub lengths: Option<Shared<'a, u32>>,
     /// Sinks.
     pub sinks: Option<Shared<'a, f32>>,
+    /// Seeds and positions of Gumbel noise.
+    pub seeds: Option<Shared<'a, Stream>>,
     /// What becomes of rows without mass.
     pub empty_row: EmptyRow,
 }
@@ -96,6 +99,7 @@ impl<'a> Problem<'a> {
             temperature: None,
             lengths: None,
             sinks: None,
+            seeds: None,
             empty_row: EmptyRow::default(),
         }
     }
@@ -161,7 +165,7 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// One effective logit: scale, cap, bias, mask, temperature, limits, in this order.
+    /// One effective logit: scale, cap, bias, mask, noise, temperature, limits, in this order.
     fn logit(&self, row: usize, column: usize, temperature: f64) -> Logit {
         let x = self.src.get(row * self.cols + column).copied().unwrap_or(f32::NAN);
         let mut l = Logit { value: f64::from(x), error: 0.0 };
@@ -182,6 +186,15 @@ impl<'a> Problem<'a> {
         if let Some(mask) = self.mask {
             let mask = f64::from(mask.at(row, self.cols, column).unwrap_or(f32::NAN));
             l = Logit::rounded(l.value + mask, l.error, U);
+        }
+        if let Some(seeds) = self.seeds {
+            // The noise is what it is: f32, the same everywhere; and so is its sum with an input as it came.
+            let noise = seeds.at(row, 1, 0).map_or(f32::NAN, |stream| stream.gumbel(column as u32));
+            l = if l.error == 0.0 {
+                Logit { value: f64::from(l.value as f32 + noise), error: 0.0 }
+            } else {
+                Logit::rounded(l.value + f64::from(noise), l.error, U)
+            };
         }
         l = tempered(l, temperature);
         if self.excluded(row, column) { Logit { value: f64::NEG_INFINITY, error: 0.0 } } else { l }

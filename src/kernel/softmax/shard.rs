@@ -43,6 +43,8 @@ impl ShardSpec {
             "shards want a variant that splits rows"
         } else if spec.options.positions.is_some() || spec.options.lengths {
             "causal masks, ALiBi and lengths speak of columns of the whole row"
+        } else if spec.options.gumbel && !self.first_column.is_multiple_of(4) {
+            "noise comes for four columns: first_column must be a multiple of 4"
         } else {
             spec.check(&variant, library.caps())?;
             return Ok(variant);

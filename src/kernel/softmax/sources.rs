@@ -39,6 +39,7 @@ impl Stage {
             (sums && o.sinks, ("sinks", 7, false)),
             (o.lengths, ("lengths", 8, false)),
             (self != Self::Whole, ("scratch", 9, true)),
+            (o.gumbel, ("seeds", 10, false)),
         ]
         .into_iter()
         .filter(|(used, _)| *used)
@@ -83,6 +84,7 @@ impl Stage {
                 "slopes" => (operands.slopes.map(|m| m.matrix), 4),
                 "sinks" => (operands.sinks.map(|m| m.matrix), 4),
                 "lengths" => (operands.lengths.map(|m| m.matrix), 4),
+                "seeds" => (operands.seeds.map(|m| m.matrix), 4),
                 _ => (scratch.map(|(m, bytes)| scratch_window(m, bytes)).transpose()?, 4),
             };
             // A row map may use fewer entries than there are.
@@ -144,6 +146,7 @@ fn name(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> String {
         (o.temperature, "+temperature"),
         (o.lengths, "+lengths"),
         (o.sinks, "+sinks"),
+        (o.gumbel, "+gumbel"),
         (form.src_in_dst, "@shared"),
         (form.write_all, "@pooled"),
     ] {
@@ -176,10 +179,15 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         either!(o.causal || o.alibi, "lib/position_on", "lib/position_off"),
         either!(o.alibi, "lib/slopes_on", "lib/slopes_off"),
         either!(o.temperature, "lib/temperature_on", "lib/temperature_off"),
+        either!(o.gumbel, "lib/stream_on", "lib/stream_off"),
+        either!(o.gumbel, "lib/perturbed_on", "lib/perturbed_off"),
         limit(spec, variant),
         mask_fragment(o.mask, variant.quads),
     ];
     list.extend(variant.tier.fragments());
+    if o.gumbel {
+        list.extend([fragment!("lib/philox"), fragment!("lib/noise")]);
+    }
     let f16 = variant.input == Dtype::F16 || variant.output == Dtype::F16 || o.mask == Some(MaskType::F16);
     if f16 {
         list.push(fragment!("lib/half"));
@@ -277,6 +285,7 @@ fn operand_fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -
             "slopes" => either!(w, "lib/operand_slopes_read_write", "lib/operand_slopes_read"),
             "sinks" => either!(w, "lib/operand_sinks_read_write", "lib/operand_sinks_read"),
             "lengths" => either!(w, "lib/operand_lengths_read_write", "lib/operand_lengths_read"),
+            "seeds" => either!(w, "lib/operand_seeds_read_write", "lib/operand_seeds_read"),
             // The fragments that use them declare these two: both are always read-write.
             _ => continue,
         });

@@ -139,6 +139,7 @@ impl Job {
             temperature: self.temperature.is_some(),
             lengths: self.lengths.is_some(),
             sinks: self.sinks.is_some(),
+            gumbel: false,
         };
         Ok(Spec {
             input: self.input,

@@ -33,6 +33,7 @@ fn options() -> Vec<Options> {
         temperature: true,
         lengths: true,
         sinks: true,
+        gumbel: true,
     };
     vec![
         none,
@@ -49,6 +50,7 @@ fn options() -> Vec<Options> {
         Options { lengths: true, ..none },
         Options { positions, causal: true, lengths: true, ..none },
         Options { sinks: true, ..none },
+        Options { gumbel: true, ..none },
     ]
 }
 

@@ -1,0 +1,3 @@
+fn perturbed(row: Row, quad: u32, x: vec4<f32>) -> vec4<f32> {
+    return x;
+}
