@@ -12,5 +12,5 @@ fn main(
     for (var i = 0u; i < params.merged; i++) {
         best = merge(best, partial_at(first_partial(row) + i), true);
     }
-    put_choice(row, best);
+    put_choice(row, 0u, best);
 }

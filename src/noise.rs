@@ -9,6 +9,12 @@
 pub enum Domain {
     /// One Gumbel variate per column: Gumbel-Softmax and Gumbel-max sampling.
     Column = 0,
+    /// One variate per block of columns, in sampling by blocks; the quad is the block.
+    Block = 1,
+    /// One variate per part of a split row, in sampling by blocks; the quad is the part.
+    Part = 2,
+    /// One variate per column of the block that wins.
+    Member = 3,
 }
 
 /// Philox4x32-10 (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11): four words from a

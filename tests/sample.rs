@@ -7,7 +7,7 @@ use onesum::conformance::sample::{Draws, cases};
 use onesum::conformance::{Profile, run};
 use onesum::host::{Gpu, adapters};
 use onesum::noise::Stream;
-use onesum::reference::{Problem, choice};
+use onesum::reference::{Problem, choice, choices};
 use onesum::sample::{Operands, Options, Sample, Schedule, Spec, Status, Variant};
 use onesum::softmax::{self, PerRow, Shape};
 use onesum::{BindError, Matrix};
@@ -274,6 +274,112 @@ fn choices_have_the_distribution_of_a_softmax() {
             assert!(chi < critical(k), "{name} at {temperature}: {chi} with {k} degrees of freedom");
         }
     }
+}
+
+/// Sampling by blocks, on the device: 40,000 draws from 300 columns at three temperatures, α = 1e-6 each.
+#[test]
+fn blocks_have_the_distribution_of_a_softmax() {
+    let gpu = common::gpu();
+    let x = logits(8, 300);
+    let rows = 40_000;
+    for name in [
+        "sample/block/f32/baseline/w8l1/x4",
+        "sample/block/f32/baseline/w8/x4",
+        "sample/blocksplit/f32/baseline/w8/x1",
+        "sample/blocksplit/f32/baseline/w256/x4",
+    ] {
+        for temperature in [0.2, 1.0, 3.0] {
+            let rows = if name.contains("w256") { rows / 20 } else { rows };
+            let seeds = (0..u64::from(rows)).map(|position| Stream { seed: 5, position }).collect();
+            let src = x.repeat(rows as usize);
+            let draws = Draws { seeds, src, temperature: Some(vec![temperature; rows as usize]), ..draws(rows, 300) };
+            let mut counts = vec![0.0; x.len()];
+            for status in drawn(&draws, gpu, name.parse().unwrap()) {
+                let Status::Column(column) = status else { panic!("{status:?}") };
+                counts[column as usize] += 1.0;
+            }
+            let (chi, k) = chi_square(&counts, &probabilities(&x, temperature), f64::from(rows));
+            assert!(chi < critical(k), "{name} at {temperature}: {chi} with {k} degrees of freedom");
+        }
+    }
+}
+
+/// Draws without replacement have the Plackett-Luce order: P(i, j, k) = p_i · p_j / (1 − p_i) · p_k / (1 − p_i − p_j). All 60 ordered
+/// triples of five columns, 200,000 draws, α = 1e-6.
+#[test]
+fn draws_without_replacement_have_the_plackett_luce_order() {
+    let x = [0.1_f32, 0.15, 0.2, 0.25, 0.3].map(f32::ln);
+    let p = probabilities(&x, 1.0);
+    let (mut counts, mut expected) = (vec![0.0; 125], vec![0.0; 125]);
+    for (cell, expected) in expected.iter_mut().enumerate() {
+        let (i, j, k) = (cell / 25, cell / 5 % 5, cell % 5);
+        if i != j && j != k && i != k {
+            *expected = p[i] * p[j] / (1.0 - p[i]) * p[k] / (1.0 - p[i] - p[j]);
+        }
+    }
+    let draws = 200_000;
+    for position in 0..draws {
+        let drawn = choices(&x, 1.0, Stream { seed: 31, position }, 3);
+        let cell = drawn.iter().fold(0, |cell, status| cell * 5 + status.word() as usize);
+        counts[cell] += 1.0;
+    }
+    assert!(counts.iter().zip(&expected).all(|(c, e)| *e > 0.0 || *c == 0.0), "a column was drawn twice");
+    let (chi, k) = chi_square(&counts, &expected, draws as f64);
+    // The impossible cells are none.
+    assert!(chi < critical(k.min(59.0)), "{chi} with {k} degrees of freedom");
+    // As many draws as columns are a permutation; more end in Empty.
+    let all = choices(&x, 1.0, Stream::default(), 7);
+    let mut columns: Vec<u32> = all[..5].iter().map(|s| s.word()).collect();
+    columns.sort_unstable();
+    assert_eq!((columns, &all[5..]), (vec![0, 1, 2, 3, 4], &[Status::Empty; 2][..]));
+}
+
+/// Kolmogorov-Smirnov of 2²⁰ variates against exp(−exp(−g)), over all and over both tails; α = 1e-6 each (D·√n < 2.7).
+#[test]
+fn noise_has_the_gumbel_distribution() {
+    let mut noise: Vec<f64> = (0..1 << 18)
+        .flat_map(|position| Stream { seed: 99, position }.words(onesum::noise::Domain::Column, 7))
+        .map(|word| f64::from(onesum::noise::gumbel(word)))
+        .collect();
+    noise.sort_unstable_by(f64::total_cmp);
+    let cdf = |g: f64| (-(-g).exp()).exp();
+    let distance = |part: &[f64], low: f64, high: f64| {
+        let n = part.len() as f64;
+        let gap = |(i, g): (usize, &f64)| {
+            let u = (cdf(*g) - low) / (high - low);
+            (u - i as f64 / n).abs().max((u - (i + 1) as f64 / n).abs())
+        };
+        part.iter().enumerate().map(gap).fold(0.0, f64::max) * n.sqrt()
+    };
+    let below = noise.partition_point(|g| cdf(*g) < 0.001);
+    let above = noise.partition_point(|g| cdf(*g) < 0.999);
+    assert!(distance(&noise, 0.0, 1.0) < 2.7);
+    assert!(distance(&noise[..below], 0.0, 0.001) < 2.7);
+    assert!(distance(&noise[above..], 0.999, 1.0) < 2.7);
+}
+
+/// Neighbouring columns, positions and seeds are independent: chi-square of pairs of words over 16 x 16 cells, 2¹⁸ pairs each,
+/// α = 1e-6. A column read at its neighbour's place is found by the same test.
+#[test]
+fn neighbours_are_independent() {
+    let word = |seed: u64, position: u64, column: u32| {
+        Stream { seed, position }.words(onesum::noise::Domain::Column, column / 4)[(column % 4) as usize]
+    };
+    let pairs = |pair: &dyn Fn(u32) -> (u32, u32)| {
+        let mut counts = vec![0.0; 256];
+        for i in 0..1 << 18 {
+            let (a, b) = pair(i);
+            counts[(a >> 28 << 4 | b >> 28) as usize] += 1.0;
+        }
+        chi_square(&counts, &[1.0 / 256.0; 256], f64::from(1 << 18)).0
+    };
+    let limit = critical(255.0);
+    assert!(pairs(&|i| (word(1, 2, i), word(1, 2, i + 1))) < limit, "columns");
+    assert!(pairs(&|i| (word(1, u64::from(i), 3), word(1, u64::from(i) + 1, 3))) < limit, "positions");
+    assert!(pairs(&|i| (word(u64::from(i), 2, 3), word(u64::from(i) + 1, 2, 3))) < limit, "seeds");
+    // Planted: two columns that share a word, and a seed that is only added to the position.
+    assert!(pairs(&|i| (word(1, 2, i), word(1, 2, i & !1))) > limit);
+    assert!(pairs(&|i| (word(0, u64::from(i) + 1, 3), word(0, u64::from(i & !1) + 1, 3))) > limit);
 }
 
 /// The faults that samplers have had: each must fail the test that the stream passes.

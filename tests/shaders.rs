@@ -115,7 +115,14 @@ fn every_combination_is_valid_and_passes_the_lints() {
 /// Every variant of sampling, without options and with all.
 #[test]
 fn sampling_is_valid_and_passes_the_lints() {
-    let all = sample::Options { mask: Some(MaskType::F32), bits: true, temperature: true, lengths: true };
+    let all = sample::Options {
+        scale: Some(2.0),
+        mask: Some(MaskType::F32),
+        bits: true,
+        temperature: true,
+        lengths: true,
+        logprobs: true,
+    };
     for variant in sample::Variant::all() {
         for options in [sample::Options::default(), all] {
             let spec = sample::Spec { input: variant.input, options, ..sample::Spec::new(Shape::new(1, 4)) };

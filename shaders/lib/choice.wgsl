@@ -5,7 +5,7 @@ const EMPTY = 0xffffffffu;
 const NAN_SEEN = 0xfffffffeu;
 const INFINITY_SEEN = 0xfffffffdu;
 
-fn put_choice(row: u32, best: Partial) {
+fn put_choice(row: u32, n: u32, best: Partial) {
     var choice = u32(-best.exponent);
     if (best.exponent == NOTHING) {
         choice = EMPTY;
@@ -14,5 +14,5 @@ fn put_choice(row: u32, best: Partial) {
     } else if (best.exponent == INFINITE) {
         choice = INFINITY_SEEN;
     }
-    dst[params.dst_offset + row * params.dst_stride] = choice;
+    dst[params.dst_offset + row * params.dst_stride + n] = choice;
 }

@@ -2,9 +2,15 @@
 // bits on every device: nothing but correctly rounded sums and products, and no product that a compiler could
 // fuse with a sum. `src/noise.rs` does the same on the CPU, `docs/accuracy.md` has the errors.
 
+// What noise is for: `Domain` in src/noise.rs.
+const COLUMN = 0u;
+const BLOCK = 1u;
+const PART = 2u;
+const MEMBER = 3u;
+
 // Of columns 4 quad to 4 quad + 3.
-fn noise_words(stream: Stream, quad: u32) -> vec4<u32> {
-    return philox(vec4(quad, stream.position, 0u), stream.seed);
+fn noise_words(stream: Stream, domain: u32, quad: u32) -> vec4<u32> {
+    return philox(vec4(quad, stream.position, domain), stream.seed);
 }
 
 // The same numbers, but no compiler knows: keeps a product from being fused with the sum it goes into.

@@ -41,7 +41,7 @@ struct Params {
     inverse_cap: f32,
     queries: u32,       // rows of one sequence: row % queries is the query's index
     diagonal: i32,      // the key that query 0 stands at
-    pad0: u32,
+    draws: u32,         // choices of one row
     pad1: u32,
     mask: RowMap,
     temperature: RowMap,

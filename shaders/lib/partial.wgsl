@@ -28,6 +28,11 @@ fn above(a: Partial, b: Partial) -> bool {
     return a.anchor > b.anchor || (a.anchor == b.anchor && a.exponent > b.exponent);
 }
 
+// Neither empty nor of a special class.
+fn is_ordinary(p: Partial) -> bool {
+    return p.exponent < INFINITE && p.exponent != NOTHING;
+}
+
 // NaN and infinities are told by their bits: a compiler may assume that floats have none. As integers, bits of positive
 // floats rise with the float, those of negative ones fall.
 struct Class {

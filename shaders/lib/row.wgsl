@@ -9,6 +9,7 @@ struct Row {
     inverse_temperature: f32,
     hard: bool,         // temperature 0
     stream: Stream,
+    bits: u32,          // where its allowed columns begin
 }
 
 // What a row's noise depends on.
@@ -30,6 +31,7 @@ fn row_of(index: u32) -> Row {
         1.0 / temperature,
         is_hard(temperature),
         stream_of(index),
+        bits_of(index),
     );
 }
 
@@ -50,7 +52,7 @@ fn logits(row: Row, quad: u32) -> vec4<f32> {
     x = masked(row, quad, x);
     x = perturbed(row, quad, x);
     x = tempered(row, x);
-    return limited(row, quad, x);
+    return limited(row, quad, allowed(row, quad, x));
 }
 
 fn quads_in(columns: u32) -> u32 {

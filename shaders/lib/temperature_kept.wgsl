@@ -10,3 +10,8 @@ fn is_hard(temperature: f32) -> bool {
 fn tempered(row: Row, x: vec4<f32>) -> vec4<f32> {
     return x;
 }
+
+// For what is not the draw itself.
+fn divided(row: Row, x: vec4<f32>) -> vec4<f32> {
+    return select(x * row.inverse_temperature, x, is_excluded(x));
+}

@@ -7,11 +7,12 @@ use super::case::{by_name, name_of};
 use super::data::{Random, encode, stored};
 use super::run::{Outcome, Trial, unsupported};
 use super::{Failure, Profile};
+use crate::accuracy::RowBudget;
 use crate::host::{Gpu, HostError};
 use crate::noise::Stream;
-use crate::reference::choice;
-use crate::sample::{Operands, Options, Spec, Status, Variant};
-use crate::softmax::{Dtype, MaskType, PerRow, RowMap, Shape};
+use crate::reference::{Problem, Shared, block_choice, choices};
+use crate::sample::{Operands, Options, Schedule, Spec, Status, Variant};
+use crate::softmax::{self, Dtype, MaskType, PerRow, RowMap, Shape};
 use crate::{BindError, BuildError, Matrix};
 
 /// Logits with a reason.
@@ -61,19 +62,25 @@ pub enum OptionSet {
     Mask,
     /// All rows have one seed and position.
     OneSeed,
+    /// A factor on the logits.
+    Scale,
+    /// Temperatures, and log-probabilities.
+    Logprobs,
     /// Everything at once.
     All,
 }
 
 impl OptionSet {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Plain, "plain"),
         (Self::Temperature, "temperature"),
         (Self::Lengths, "lengths"),
         (Self::Bits, "bits"),
         (Self::Mask, "mask"),
         (Self::OneSeed, "one-seed"),
+        (Self::Scale, "scale"),
+        (Self::Logprobs, "logprobs"),
         (Self::All, "all"),
     ];
 }
@@ -87,6 +94,8 @@ pub struct Case {
     pub rows: u32,
     /// Columns.
     pub cols: u32,
+    /// Choices of a row.
+    pub draws: u32,
     /// What the logits are.
     pub fill: Fill,
     /// What else is in use.
@@ -96,6 +105,9 @@ pub struct Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:rows={},cols={}", self.variant, self.rows, self.cols)?;
+        if self.draws != 1 {
+            write!(f, ",draws={}", self.draws)?;
+        }
         write!(f, ",fill={}", name_of(&Fill::ALL, self.fill))?;
         if self.options != OptionSet::Plain {
             write!(f, ",options={}", name_of(&OptionSet::ALL, self.options))?;
@@ -110,7 +122,7 @@ impl FromStr for Case {
     fn from_str(name: &str) -> Result<Self, String> {
         let (variant, rest) = name.split_once(':').ok_or("a case is VARIANT:rows=R,cols=C,...")?;
         let variant = variant.parse().map_err(|e: BuildError| e.to_string())?;
-        let mut case = Self { variant, rows: 1, cols: 4, fill: Fill::Uniform, options: OptionSet::Plain };
+        let mut case = Self { variant, rows: 1, cols: 4, draws: 1, fill: Fill::Uniform, options: OptionSet::Plain };
         for pair in rest.split(',') {
             let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
             let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
@@ -118,9 +130,10 @@ impl FromStr for Case {
             match key {
                 "rows" => case.rows = number()?,
                 "cols" => case.cols = number()?,
+                "draws" => case.draws = number()?,
                 "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
                 "options" => case.options = by_name(&OptionSet::ALL, value).ok_or_else(unknown)?,
-                _ => return Err(format!("{key:?} is none of rows, cols, fill, options")),
+                _ => return Err(format!("{key:?} is none of rows, cols, draws, fill, options")),
             }
         }
         Ok(case)
@@ -134,7 +147,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
         let sizes = sizes(&variant);
         let rows = [1, 9, 3, variant.width / variant.lanes + 1];
         let count = match (profile, variant.input) {
-            (Profile::Full, _) => 49,
+            (Profile::Full, _) => 63,
             (Profile::Quick, Dtype::F32) => 4,
             // Element types differ in how quads are loaded, and in nothing else.
             (Profile::Quick, _) => 1,
@@ -143,15 +156,16 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
             variant,
             rows: rows[(n + i) % rows.len()],
             cols: sizes[(n * 3 + i) % sizes.len()],
+            draws: if variant.schedule == Schedule::Split { [1, 3, 64, 1, 17][(n + i) % 5] } else { 1 },
             fill: Fill::ALL[(n + i) % 7].0,
-            options: OptionSet::ALL[(n + i + i / 7) % 7].0,
+            options: OptionSet::ALL[(n * 2 + i + i / 7) % 9].0,
         })
     })
 }
 
 fn sizes(v: &Variant) -> Vec<u32> {
     let once = v.lanes * 4;
-    let part = v.parts(1 << 20).1 * 4;
+    let part = v.parts(1 << 20, 1).1 * 4;
     let tail = u32::from(!v.quads);
     [4, once, once * 4 - 4, once * 4 + 4, 1000, part + 8].map(|c| c.min(v.max_columns()).min(80_000) - tail).to_vec()
 }
@@ -175,6 +189,12 @@ pub struct Draws {
     pub allowed: Option<Vec<u32>>,
     /// One a row.
     pub lengths: Option<Vec<u32>>,
+    /// Factor on the logits.
+    pub scale: Option<f32>,
+    /// Choices of a row; 0 is 1.
+    pub draws: u32,
+    /// Log-probabilities too.
+    pub logprobs: bool,
 }
 
 impl Draws {
@@ -196,7 +216,10 @@ impl Draws {
             rows,
             cols,
             seeds,
-            temperature: has(OptionSet::Temperature)
+            scale: has(OptionSet::Scale).then_some(0.3),
+            draws: case.draws,
+            logprobs: has(OptionSet::Logprobs),
+            temperature: (has(OptionSet::Temperature) || has(OptionSet::Logprobs))
                 .then(|| (0..rows).map(|r| temperatures[r as usize % temperatures.len()]).collect()),
             mask: has(OptionSet::Mask).then(|| src.iter().map(|_| random.uniform(-5.0, 5.0)).collect()),
             allowed: has(OptionSet::Bits)
@@ -214,39 +237,111 @@ impl Draws {
             bits: self.allowed.is_some(),
             temperature: self.temperature.is_some(),
             lengths: self.lengths.is_some(),
+            scale: self.scale,
+            logprobs: self.logprobs,
         }
     }
 
-    /// What the reference draws.
-    #[must_use]
-    pub fn expected(&self) -> Vec<Status> {
-        let (cols, words) = (self.cols as usize, self.cols.div_ceil(32) as usize);
-        let row = |r: usize| {
-            let mut x = self.src[r * cols..][..cols].to_vec();
-            for (c, x) in x.iter_mut().enumerate() {
-                if let Some(mask) = &self.mask {
-                    *x += mask[r * cols + c];
-                }
-                let bit = self.allowed.as_ref().is_none_or(|a| (a[r * words + c / 32] >> (c % 32)) & 1 == 1);
-                if !bit || self.lengths.as_ref().is_some_and(|l| c >= l[r] as usize) {
-                    *x = f32::NEG_INFINITY;
-                }
-            }
-            choice(&x, self.temperature.as_ref().map_or(1.0, |t| t[r]), self.seeds[r % self.seeds.len()])
-        };
-        (0..self.rows as usize).map(row).collect()
+    /// Choices of a row.
+    fn count(&self) -> usize {
+        self.draws.max(1) as usize
     }
 
-    /// What a device draws. The choices are two words apart in memory; those between must stay as they are, and a second run
+    fn temperature(&self, row: usize) -> f32 {
+        self.temperature.as_ref().map_or(1.0, |t| t[row])
+    }
+
+    fn seed(&self, row: usize) -> Stream {
+        self.seeds[row % self.seeds.len()]
+    }
+
+    /// The logits of a row, scaled and masked.
+    fn effective(&self, r: usize) -> Vec<f32> {
+        let (cols, words) = (self.cols as usize, self.cols.div_ceil(32) as usize);
+        let mut x = self.src[r * cols..][..cols].to_vec();
+        for (c, x) in x.iter_mut().enumerate() {
+            if let Some(scale) = self.scale {
+                *x *= scale;
+            }
+            if let Some(mask) = &self.mask {
+                *x += mask[r * cols + c];
+            }
+            let bit = self.allowed.as_ref().is_none_or(|a| (a[r * words + c / 32] >> (c % 32)) & 1 == 1);
+            if !bit || self.lengths.as_ref().is_some_and(|l| c >= l[r] as usize) {
+                *x = f32::NEG_INFINITY;
+            }
+        }
+        x
+    }
+
+    /// What the reference draws: for the variants whose choice is the same everywhere.
+    #[must_use]
+    pub fn expected(&self) -> Vec<Status> {
+        let row = |r| choices(&self.effective(r), self.temperature(r), self.seed(r), self.count());
+        (0..self.rows as usize).flat_map(row).collect()
+    }
+
+    /// Whether a row's choices are the reference's, and if not, what they should be. Of sampling by blocks, a choice counts
+    /// where the lead is within what f32 may be off.
+    fn judged(&self, variant: Variant, r: usize, got: &[Status]) -> Result<(), Status> {
+        let x = self.effective(r);
+        if variant.schedule.by_blocks() {
+            let (_, part_quads) = variant.parts(self.cols, 1);
+            let (want, lead) = block_choice(&x, self.temperature(r), self.seed(r), part_quads, variant.lanes);
+            let most = x.iter().filter(|x| x.is_finite()).fold(0.0_f32, |m, x| m.max(x.abs()));
+            let off = 1e-4 + f64::from(most) / f64::from(self.temperature(r)) * 1e-6;
+            let possible = matches!(got[0], Status::Column(c) if x[c as usize] > f32::NEG_INFINITY);
+            return if got[0] == want || (lead < off && possible) { Ok(()) } else { Err(want) };
+        }
+        let want = choices(&x, self.temperature(r), self.seed(r), self.count());
+        want.iter().zip(got).find(|(w, g)| w != g).map_or(Ok(()), |(w, _)| Err(*w))
+    }
+
+    /// Whether a row's log-sum-exp and log-probabilities are within softmax's budget.
+    fn scored(&self, r: usize, choices: &[Status], got: &[f32]) -> Result<(), String> {
+        let (x, temperature) = (self.effective(r), [self.temperature(r)]);
+        let shared = Shared { values: &temperature[..], map: RowMap::one() };
+        let row = Problem { temperature: Some(shared), ..Problem::new(&x, x.len()) }.row(0);
+        let budget = RowBudget::new(&row, softmax::Schedule::Stream, Dtype::F32);
+        if !budget.lse().judge(got[0]).ok {
+            return Err(format!("row {r}: log-sum-exp {}, expected {}", got[0], row.lse));
+        }
+        let distribution = matches!(choices[0], Status::Column(_));
+        for (choice, &got) in choices.iter().zip(&got[1..]) {
+            let (ok, want) = match choice {
+                Status::Column(c) => {
+                    let budget = budget.log_probability(*c as usize);
+                    (budget.judge(got).ok, budget.want)
+                }
+                Status::Empty if distribution => (got == f32::NEG_INFINITY, f64::NEG_INFINITY),
+                _ => (got.is_nan(), f64::NAN),
+            };
+            if !ok {
+                return Err(format!("row {r}: log-probability of {choice:?} is {got}, expected {want}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a device draws. A word lies between the choices of one row and the next; those must stay as they are, and a second run
     /// must draw the same.
     ///
     /// # Errors
     /// When the device cannot.
     pub fn drawn(&self, gpu: &Gpu, variant: Variant) -> Result<Vec<Status>, HostError> {
+        self.drawn_and_scored(gpu, variant).map(|(choices, _)| choices)
+    }
+
+    /// As [`Draws::drawn`], with log-sum-exp and log-probabilities if they are asked for.
+    ///
+    /// # Errors
+    /// When the device cannot.
+    pub fn drawn_and_scored(&self, gpu: &Gpu, variant: Variant) -> Result<(Vec<Status>, Vec<f32>), HostError> {
         const PATTERN: u32 = 0x5555_5555;
         let (rows, cols) = (self.rows, self.cols);
         let shape = Shape { rows, cols, quads: variant.quads };
-        let spec = Spec { input: variant.input, options: self.options(), variant: Some(variant), ..Spec::new(shape) };
+        let (options, draws) = (self.options(), self.count() as u32);
+        let spec = Spec { input: variant.input, draws, options, variant: Some(variant), ..Spec::new(shape) };
         let kernel = gpu.library.sample(&spec)?;
         let floats = |v: &Option<Vec<f32>>| gpu.upload(bytemuck::cast_slice(v.as_deref().unwrap_or(&[0.0])));
         let words = |v: &Option<Vec<u32>>| gpu.upload(bytemuck::cast_slice(v.as_deref().unwrap_or(&[0])));
@@ -255,12 +350,14 @@ impl Draws {
         let seeds = gpu.upload(bytemuck::cast_slice(&seeds))?;
         let (temperature, mask) = (floats(&self.temperature)?, floats(&self.mask)?);
         let (allowed, lengths) = (words(&self.allowed)?, words(&self.lengths)?);
-        let dst = gpu.upload(bytemuck::cast_slice(&vec![PATTERN; rows as usize * 2 + 1]))?;
+        let dst = gpu.upload(bytemuck::cast_slice(&vec![PATTERN; rows as usize * (self.count() + 1) + 1]))?;
+        let logprobs = gpu.allocate(u64::from(rows) * u64::from(draws + 1) * 4)?;
         let scratch = gpu.allocate(kernel.scratch_bytes(rows, cols).max(16))?;
         let column = |buffer| PerRow::each(Matrix::new(buffer, rows, 1));
         let entries = self.seeds.len() as u32;
         let map = RowMap { modulo: entries.max(1), ..RowMap::one() };
         let operands = Operands {
+            logprobs: self.logprobs.then(|| Matrix::new(&logprobs, rows, draws + 1)),
             mask: self.mask.as_ref().map(|_| PerRow::each(Matrix::new(&mask, rows, cols))),
             bits: self.allowed.as_ref().map(|_| PerRow::each(Matrix::new(&allowed, rows, cols.div_ceil(32)))),
             temperature: self.temperature.as_ref().map(|_| column(&temperature)),
@@ -268,7 +365,7 @@ impl Draws {
             scratch: Some(Matrix::new(&scratch, 1, (scratch.size() / 4) as u32)),
             ..Operands::new(
                 Matrix::new(&src, rows, cols),
-                Matrix::new(&dst, rows, 1).at(1).with_stride(2),
+                Matrix::new(&dst, rows, draws).at(1).with_stride(draws + 1),
                 PerRow { matrix: Matrix::new(&seeds, entries, 4), map },
             )
         };
@@ -278,10 +375,13 @@ impl Draws {
             Ok(bytemuck::pod_collect_to_vec(&gpu.download(&dst, dst.size())?))
         };
         let (first, second) = (once()?, once()?);
-        if first != second || first.iter().step_by(2).any(|&w| w != PATTERN) {
+        if first != second || first.iter().step_by(self.count() + 1).any(|&w| w != PATTERN) {
             return Err(HostError::Device("a second run differs, or words outside of every row were written".into()));
         }
-        Ok(first.iter().skip(1).step_by(2).map(|&w| Status::of(w)).collect())
+        let choices = first[1..].chunks(self.count() + 1).flat_map(|row| &row[..self.count()]);
+        let choices = choices.map(|&w| Status::of(w)).collect();
+        let scores = if self.logprobs { gpu.download(&logprobs, logprobs.size())? } else { Vec::new() };
+        Ok((choices, bytemuck::pod_collect_to_vec(&scores)))
     }
 }
 
@@ -317,22 +417,27 @@ impl Trial for Case {
             return Outcome::Skipped("a case has rows and columns".into());
         }
         let draws = Draws::of(self);
-        let got = match draws.drawn(gpu, self.variant) {
-            Ok(got) => got,
+        let (got, scores) = match draws.drawn_and_scored(gpu, self.variant) {
+            Ok(results) => results,
             Err(
                 HostError::Build(BuildError::TooManyBuffers { operands, available })
                 | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
             ) => return Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
             Err(error) => return Outcome::Failed(Failure::Broken(error.to_string())),
         };
-        let want = draws.expected();
-        let wrong: Vec<usize> = (0..want.len()).filter(|&r| got.get(r) != Some(&want[r])).collect();
-        match wrong.first() {
-            None => Outcome::Passed(0),
-            Some(&row) => {
-                Outcome::Failed(Failure::Choice { row: row as u32, got: got[row], want: want[row], count: wrong.len() })
+        let count = draws.count();
+        let rows = |r: usize| draws.judged(self.variant, r, &got[r * count..][..count]).err().map(|want| (r, want));
+        let wrong: Vec<_> = (0..self.rows as usize).filter_map(rows).collect();
+        if let Some(&(r, want)) = wrong.first() {
+            let got = got[r * count];
+            return Outcome::Failed(Failure::Choice { row: r as u32, got, want, count: wrong.len() });
+        }
+        for (r, scores) in scores.chunks(count + 1).enumerate() {
+            if let Err(message) = draws.scored(r, &got[r * count..][..count], scores) {
+                return Outcome::Failed(Failure::Broken(message));
             }
         }
+        Outcome::Passed(0)
     }
 }
 

@@ -8,8 +8,10 @@
 //! ```
 //!
 //! which is distributed as softmax(x / T); the lowest column of equal scores wins, and T = 0 is the plain arg max. The choice
-//! is the same to the bit on every device, for every variant, and in [`reference::choice`](crate::reference::choice). One
-//! read of the logits, 4 bytes written per row. `docs/semantics.md` has the stream and the special values.
+//! is the same to the bit on every device, for every variant, and in [`reference::choice`](crate::reference::choice), except
+//! for the schedules named block, which draw from the same distribution by fewer variates, but from other ones. One read of
+//! the logits, 4 bytes written per choice. Several choices of a row are without replacement, best score first (Gumbel-top-k:
+//! Kool, van Hoof & Welling, arXiv 1903.06059). `docs/semantics.md` has the stream and the special values.
 
 use std::fmt;
 use std::str::FromStr;
@@ -67,6 +69,37 @@ pub enum Schedule {
     Stream,
     /// A row is split over several workgroups: two dispatches.
     Split,
+    /// As `Stream`, but first one variate for what each invocation has summed, then one for each column of the sum that
+    /// wins: fewer draws, another stream. The choice depends on the variant and on rounding.
+    Block,
+    /// As `Block`, of a row split over several workgroups.
+    BlockSplit,
+}
+
+impl Schedule {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Stream, Self::Split, Self::Block, Self::BlockSplit];
+
+    /// Whether a row is split over several workgroups.
+    #[must_use]
+    pub fn splits(self) -> bool {
+        matches!(self, Self::Split | Self::BlockSplit)
+    }
+
+    /// Whether it draws blocks first. Its choices are not those of the other schedules.
+    #[must_use]
+    pub fn by_blocks(self) -> bool {
+        matches!(self, Self::Block | Self::BlockSplit)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Split => "split",
+            Self::Block => "block",
+            Self::BlockSplit => "blocksplit",
+        }
+    }
 }
 
 /// Everything that decides which machine code runs, options aside: `sample/stream/f32/shuffle/w8/x4`, as for
@@ -98,7 +131,16 @@ const GEOMETRIES: &[(Schedule, u32, u32)] = &[
     (Schedule::Stream, 256, 256),
     (Schedule::Split, 8, 8),
     (Schedule::Split, 256, 256),
+    (Schedule::Block, 8, 1),
+    (Schedule::Block, 8, 8),
+    (Schedule::Block, 256, 32),
+    (Schedule::Block, 256, 256),
+    (Schedule::BlockSplit, 8, 8),
+    (Schedule::BlockSplit, 256, 256),
 ];
+
+/// The most choices of one row.
+pub const MAX_DRAWS: u32 = 64;
 
 /// Loop iterations of one invocation, at most: as for softmax.
 const MAX_ITERATIONS: u32 = 60_000;
@@ -147,22 +189,27 @@ impl Variant {
         Ok(())
     }
 
-    /// Columns it can take: what stays under the bound on loop iterations.
+    /// Columns it can take: what stays under the bound on loop iterations. For several draws, 2²⁵.
     #[must_use]
     pub fn max_columns(&self) -> u32 {
-        let parts = if self.schedule == Schedule::Split { MAX_PARTS } else { 1 };
+        let parts = if self.schedule.splits() { MAX_PARTS } else { 1 };
         // One iteration for four quads, and, where the bounds leave more than one column, one more for each.
         self.lanes.saturating_mul(MAX_ITERATIONS / 5 * 16).saturating_mul(parts)
     }
 
-    /// (workgroups that one row is split over, quads that each covers).
+    /// (workgroups that one row is split over, quads that each covers), for so many draws.
     #[must_use]
-    pub fn parts(&self, cols: u32) -> (u32, u32) {
+    pub fn parts(&self, cols: u32, draws: u32) -> (u32, u32) {
         let quads = cols.div_ceil(4).max(1);
-        if self.schedule == Schedule::Stream {
+        if !self.schedule.splits() {
             return (1, quads);
         }
-        let per_lane = if self.width <= 8 { 1024 } else { 16 };
+        // Of several draws, each but the last looks through a part again.
+        let per_lane = match (self.width <= 8, draws > 1) {
+            (true, false) => 1024,
+            (true, true) => 64,
+            (false, _) => 16,
+        };
         let wanted = quads.div_ceil(per_lane * self.width).clamp(1, MAX_PARTS);
         let part = quads.div_ceil(wanted).next_multiple_of(self.width);
         (quads.div_ceil(part), part)
@@ -170,10 +217,12 @@ impl Variant {
 
     /// The variant that should be fastest for `shape` on a device with these capabilities. Pure.
     #[must_use]
-    pub fn select(caps: &Caps, shape: &Shape, input: Dtype) -> Self {
+    pub fn select(caps: &Caps, shape: &Shape, input: Dtype, draws: u32) -> Self {
         let wide = caps.max_invocations >= 256 && caps.max_workgroup_bytes >= 4096;
         let (rows, cols) = (shape.rows, shape.cols);
         let (schedule, width, lanes) = match (caps.cpu, wide) {
+            (false, true) if draws > 1 => (Schedule::Split, 256, 256),
+            _ if draws > 1 => (Schedule::Split, 8, 8),
             (true, _) if rows >= 256 && cols <= 16_384 => (Schedule::Stream, 8, 1),
             (true, _) if rows >= 8 && cols <= 150_000 => (Schedule::Stream, 8, 8),
             (false, true) if cols <= 1024 => (Schedule::Stream, 256, 32),
@@ -196,7 +245,7 @@ impl Variant {
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let schedule = if self.schedule == Schedule::Stream { "stream" } else { "split" };
+        let schedule = self.schedule.name();
         let input = if self.native_f16 { "f16n" } else { self.input.name() };
         write!(f, "sample/{schedule}/{input}/{}/w{}", self.tier.name(), self.width)?;
         if self.lanes != self.width {
@@ -215,8 +264,10 @@ impl FromStr for Variant {
 }
 
 /// Which options are in use. One that is not costs nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
+    /// Factor on the logits, before the mask.
+    pub scale: Option<f32>,
     /// An additive mask is given.
     pub mask: Option<MaskType>,
     /// A mask of one bit per column is given, as grammar engines make: 0 excludes the column.
@@ -225,15 +276,20 @@ pub struct Options {
     pub temperature: bool,
     /// Valid lengths are given: columns from there on are excluded.
     pub lengths: bool,
+    /// Log-probabilities of the choices under softmax(x / T) are written, and the log-sum-exp of x / T.
+    pub logprobs: bool,
 }
 
 /// What to draw from, and for which shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
     /// What is going to be bound. `quads` speaks of logits and mask.
     pub shape: Shape,
     /// Element type of the logits.
     pub input: Dtype,
+    /// Choices of a row, without replacement and best first: 1 to [`MAX_DRAWS`]. More than one needs the schedule
+    /// [`Schedule::Split`].
+    pub draws: u32,
     /// What else is in use.
     pub options: Options,
     /// This variant and no other; `None` leaves the choice to [`Variant::select`].
@@ -241,10 +297,10 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// From f32 logits at temperature 1.
+    /// One choice, from f32 logits at temperature 1.
     #[must_use]
     pub fn new(shape: Shape) -> Self {
-        Self { shape, input: Dtype::F32, options: Options::default(), variant: None }
+        Self { shape, input: Dtype::F32, draws: 1, options: Options::default(), variant: None }
     }
 }
 
@@ -253,8 +309,11 @@ impl Spec {
 pub struct Operands<'a> {
     /// Logits `[rows, cols]`. With a stride of 0, all rows draw from the same logits.
     pub src: Matrix<'a>,
-    /// Choices `[rows, 1]`, u32, written: [`Status::of`] reads them.
+    /// Choices `[rows, draws]`, u32, written: [`Status::of`] reads them. A row with fewer columns ends in
+    /// [`Status::Empty`].
     pub dst: Matrix<'a>,
+    /// `[rows, 1 + draws]`, f32, written: log-sum-exp, then the log-probability of each choice.
+    pub logprobs: Option<Matrix<'a>>,
     /// `[entries, 4]`, u32: seed and position of a row, each its low word first.
     pub seeds: PerRow<'a>,
     /// Additive mask `[entries, cols]`.
@@ -273,7 +332,17 @@ impl<'a> Operands<'a> {
     /// Logits, choices and seeds, nothing else.
     #[must_use]
     pub fn new(src: Matrix<'a>, dst: Matrix<'a>, seeds: PerRow<'a>) -> Self {
-        Self { src, dst, seeds, mask: None, bits: None, temperature: None, lengths: None, scratch: None }
+        Self {
+            src,
+            dst,
+            logprobs: None,
+            seeds,
+            mask: None,
+            bits: None,
+            temperature: None,
+            lengths: None,
+            scratch: None,
+        }
     }
 }
 
@@ -282,25 +351,36 @@ pub(crate) enum Stage {
     Whole,
     Part,
     Merge,
+    /// Instead of `Merge`, where there is more to do: several draws, log-probabilities, blocks.
+    Order,
     /// Rows without columns.
     Empty,
 }
 
 impl Stage {
-    pub fn of(schedule: Schedule) -> &'static [Self] {
-        if schedule == Schedule::Stream { &[Self::Whole] } else { &[Self::Part, Self::Merge] }
+    pub fn of(schedule: Schedule, spec: &Spec) -> &'static [Self] {
+        match schedule {
+            Schedule::Stream | Schedule::Block => &[Self::Whole],
+            Schedule::Split if spec.draws == 1 && !spec.options.logprobs => &[Self::Part, Self::Merge],
+            Schedule::Split | Schedule::BlockSplit => &[Self::Part, Self::Order],
+        }
+    }
+
+    fn draws(self) -> bool {
+        matches!(self, Self::Whole | Self::Part | Self::Order)
     }
 
     /// (name, binding, written), in order of binding.
     fn buffers(self, options: Options) -> Vec<(&'static str, u32, bool)> {
-        let draws = matches!(self, Self::Whole | Self::Part);
+        let draws = self.draws();
         [
             (draws, ("src", 1, false)),
             (self != Self::Part, ("dst", 2, true)),
+            (self != Self::Part && options.logprobs, ("logprobs", 3, true)),
             (draws && options.mask.is_some(), ("mask", 4, false)),
             (draws && options.temperature, ("temperature", 5, false)),
             (draws && options.lengths, ("lengths", 8, false)),
-            (matches!(self, Self::Part | Self::Merge), ("scratch", 9, true)),
+            (matches!(self, Self::Part | Self::Merge | Self::Order), ("scratch", 9, true)),
             (draws, ("seeds", 10, false)),
             (draws && options.bits, ("bits", 11, false)),
         ]
@@ -322,14 +402,25 @@ pub struct Sample {
 impl Sample {
     pub(crate) fn new(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
         let caps = library.caps();
-        let variant = spec.variant.unwrap_or_else(|| Variant::select(caps, &spec.shape, spec.input));
+        let variant = spec.variant.unwrap_or_else(|| Variant::select(caps, &spec.shape, spec.input, spec.draws));
         variant.supported(caps)?;
         if variant.input != spec.input {
             let why = "its element type is not that of the specification";
             return Err(BuildError::Unsupported { variant: variant.to_string(), why });
         }
+        if !(1..=MAX_DRAWS).contains(&spec.draws) {
+            let got = spec.draws.to_string();
+            return Err(BuildError::BadOption { what: "draws", expected: "from 1 to 64", got });
+        }
+        if spec.draws > 1 && variant.schedule != Schedule::Split {
+            let why = "it makes one choice a row; split variants make more";
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
+        }
+        if let Some(s) = spec.options.scale.filter(|s| !s.is_finite()) {
+            return Err(BuildError::BadOption { what: "scale", expected: "finite", got: s.to_string() });
+        }
         let sample = Self { library: library.clone(), spec: spec.clone(), variant };
-        for &stage in Stage::of(variant.schedule) {
+        for &stage in Stage::of(variant.schedule, spec) {
             let operands: Vec<_> = stage.buffers(spec.options).into_iter().map(|(what, ..)| what).collect();
             if operands.len() > caps.max_storage_buffers as usize {
                 return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
@@ -354,10 +445,18 @@ impl Sample {
     /// Bytes of scratch memory that binding this shape takes: 0, but for variants that split rows.
     #[must_use]
     pub fn scratch_bytes(&self, rows: u32, cols: u32) -> u64 {
-        if self.variant.schedule == Schedule::Stream {
+        if !self.variant.schedule.splits() {
             return 0;
         }
-        u64::from(rows) * u64::from(self.variant.parts(cols).0) * PARTIAL_BYTES
+        u64::from(rows)
+            * u64::from(self.variant.parts(cols, self.spec.draws).0)
+            * u64::from(self.slot())
+            * PARTIAL_BYTES
+    }
+
+    /// Partials that a part leaves.
+    fn slot(&self) -> u32 {
+        if keeps_totals(&self.spec, &self.variant) { 2 } else { 1 }
     }
 
     /// Checks the operands and makes what recording needs.
@@ -370,7 +469,8 @@ impl Sample {
         if operands.src.rows == 0 {
             return Ok(bound);
         }
-        let stages = if operands.src.cols == 0 { &[Stage::Empty] } else { Stage::of(self.variant.schedule) };
+        let stages =
+            if operands.src.cols == 0 { &[Stage::Empty] } else { Stage::of(self.variant.schedule, &self.spec) };
         for &stage in stages {
             bound.steps.push(self.step(stage, operands)?);
         }
@@ -380,16 +480,20 @@ impl Sample {
     fn check(&self, operands: &Operands<'_>) -> Result<(), BindError> {
         let Operands { src, dst, .. } = operands;
         let (rows, cols, o) = (src.rows, src.cols, &self.spec.options);
-        if (dst.rows, dst.cols) != (rows, 1) {
-            let (expected, got) = (format!("{rows} x 1"), format!("{} x {}", dst.rows, dst.cols));
-            return Err(BindError::ShapeMismatch { what: "dst", expected, got });
+        given("logprobs", o.logprobs, operands.logprobs.is_some())?;
+        let draws = self.spec.draws;
+        for (what, matrix, wanted) in [("dst", Some(dst), draws), ("logprobs", operands.logprobs.as_ref(), 1 + draws)] {
+            if let Some(m) = matrix.filter(|m| (m.rows, m.cols) != (rows, wanted)) {
+                let (expected, got) = (format!("{rows} x {wanted}"), format!("{} x {}", m.rows, m.cols));
+                return Err(BindError::ShapeMismatch { what, expected, got });
+            }
         }
         per_row("seeds", true, Some(&operands.seeds), rows, 4)?;
         per_row("mask", o.mask.is_some(), operands.mask.as_ref(), rows, cols)?;
         per_row("bits", o.bits, operands.bits.as_ref(), rows, cols.div_ceil(32))?;
         per_row("temperature", o.temperature, operands.temperature.as_ref(), rows, 1)?;
         per_row("lengths", o.lengths, operands.lengths.as_ref(), rows, 1)?;
-        let max = self.variant.max_columns();
+        let max = self.variant.max_columns().min(if draws > 1 { 1 << 25 } else { u32::MAX });
         if cols > max {
             return Err(BindError::TooManyColumns { variant: self.variant.to_string(), cols, max });
         }
@@ -398,7 +502,7 @@ impl Sample {
                 return Err(BindError::NotInQuads { what, variant: self.variant.to_string() });
             }
         }
-        if self.variant.schedule == Schedule::Split && rows > 0 && cols > 0 {
+        if self.variant.schedule.splits() && rows > 0 && cols > 0 {
             given("scratch", true, operands.scratch.is_some())?;
         }
         Ok(())
@@ -409,10 +513,11 @@ impl Sample {
         let (rows, cols) = (operands.src.rows, operands.src.cols);
         let list = self.list(stage, operands)?;
         let placement = place(caps, &list, None, false)?;
-        let (parts, part_quads) = self.variant.parts(cols);
+        let (parts, part_quads) = self.variant.parts(cols, self.spec.draws);
         let groups = match stage {
             Stage::Whole => u64::from(rows.div_ceil(self.variant.width / self.variant.lanes)),
             Stage::Part => u64::from(rows) * u64::from(parts),
+            Stage::Order => u64::from(rows),
             Stage::Merge | Stage::Empty => u64::from(rows.div_ceil(MERGE_WIDTH)),
         };
         let groups = grid(caps, rows, groups)?;
@@ -421,7 +526,7 @@ impl Sample {
             parts,
             part_quads,
             merged: if stage == Stage::Empty { 0 } else { parts },
-            partials_stride: parts,
+            partials_stride: parts * self.slot(),
             ..self.params(operands, &placement)
         };
         let built = self.built(stage, placement.write_all)?;
@@ -438,6 +543,7 @@ impl Sample {
             let (matrix, element) = match what {
                 "src" => (Some(src), self.spec.input.bytes()),
                 "dst" => (Some(operands.dst), 4),
+                "logprobs" => (operands.logprobs, 4),
                 "mask" => (operands.mask.map(|m| m.matrix), mask_bytes),
                 "temperature" => (operands.temperature.map(|m| m.matrix), 4),
                 "lengths" => (operands.lengths.map(|m| m.matrix), 4),
@@ -465,6 +571,11 @@ impl Sample {
             src_stride: operands.src.stride / unit,
             dst_offset: offset("dst"),
             dst_stride: operands.dst.stride,
+            lse_offset: offset("logprobs"),
+            lse_stride: operands.logprobs.map_or(0, |m| m.stride),
+            draws: self.spec.draws,
+            scale: self.spec.options.scale.unwrap_or(1.0),
+            empty: Params::constants().nan,
             partials_offset: offset("scratch") / 4,
             mask: map("mask", operands.mask.as_ref(), unit),
             temperature: map("temperature", operands.temperature.as_ref(), 1),
@@ -489,24 +600,27 @@ impl Sample {
 /// The linked WGSL of a variant's dispatches, in order, for operands in separate buffers. Needs no device.
 #[must_use]
 pub fn wgsl(spec: &Spec, variant: &Variant, dialect: Dialect) -> Vec<String> {
-    Stage::of(variant.schedule).iter().map(|&stage| program(spec, variant, stage, false).text(dialect)).collect()
+    Stage::of(variant.schedule, spec).iter().map(|&stage| program(spec, variant, stage, false).text(dialect)).collect()
 }
 
 pub(crate) fn program(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> Program {
     let o = &spec.options;
-    let draws = matches!(stage, Stage::Whole | Stage::Part);
+    let draws = stage.draws();
     let mut name = match stage {
         Stage::Whole => variant.to_string(),
         Stage::Part => format!("{variant}#part"),
+        Stage::Order => format!("{variant}#order"),
         Stage::Merge => format!("sample/merge/w{MERGE_WIDTH}"),
         Stage::Empty => format!("sample/empty/w{MERGE_WIDTH}"),
     };
     for (used, suffix) in [
+        (draws && o.scale.is_some(), "+scale"),
         (draws && o.mask == Some(MaskType::F32), "+mask"),
         (draws && o.mask == Some(MaskType::F16), "+mask16"),
         (draws && o.bits, "+bits"),
         (draws && o.temperature, "+temperature"),
         (draws && o.lengths, "+lengths"),
+        (o.logprobs, "+logprobs"),
         (write_all, "@pooled"),
     ] {
         if used {
@@ -541,33 +655,45 @@ macro_rules! either {
     };
 }
 
+/// Whether a part of a split row leaves its partition function too.
+fn keeps_totals(spec: &Spec, variant: &Variant) -> bool {
+    spec.options.logprobs || variant.schedule.by_blocks()
+}
+
 fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> Vec<Fragment> {
-    let o = &spec.options;
-    let mut list =
-        vec![fragment!("lib/params"), fragment!("lib/lane"), fragment!("lib/partial"), fragment!("lib/merge_best")];
-    if stage != Stage::Whole {
-        list.push(fragment!("lib/partials"));
-    }
-    if stage != Stage::Part {
+    let (o, w, blocks) = (&spec.options, write_all, variant.schedule.by_blocks());
+    let mut list = vec![fragment!("lib/params"), fragment!("lib/lane"), fragment!("lib/partial")];
+    let writes = stage != Stage::Part;
+    if writes {
         list.push(fragment!("lib/choice"));
     }
     match stage {
-        Stage::Whole => list.extend([fragment!("lib/task"), fragment!("sample")]),
-        Stage::Part => list.push(fragment!("sample_part")),
-        Stage::Merge => list.push(fragment!("sample_merge")),
         Stage::Empty => {
-            list.retain(|f| f.name != "lib/partials");
-            list.push(fragment!("sample_empty"));
+            list.extend([either!(o.logprobs, "lib/logprobs_on", "lib/logprobs_off"), fragment!("sample_empty")]);
+            return list;
+        }
+        Stage::Merge => {
+            list.extend([fragment!("lib/merge_best"), fragment!("lib/partials"), fragment!("sample_merge")]);
+            return list;
+        }
+        Stage::Whole => list.extend([fragment!("lib/task"), either!(blocks, "sample_block", "sample")]),
+        Stage::Part | Stage::Order => {
+            list.extend([
+                fragment!("lib/partials"),
+                either!(keeps_totals(spec, variant), "lib/slot_two", "lib/slot_one"),
+            ]);
+            list.push(match (stage, blocks) {
+                (Stage::Part, false) => fragment!("sample_part"),
+                (Stage::Part, true) => fragment!("sample_block_part"),
+                (_, false) => fragment!("sample_order"),
+                (_, true) => fragment!("sample_block_order"),
+            });
         }
     }
-    if matches!(stage, Stage::Merge | Stage::Empty) {
-        return list;
-    }
-    let w = write_all;
     list.extend(variant.tier.fragments());
     list.extend([
         fragment!("lib/row"),
-        fragment!("lib/scale_off"),
+        either!(o.scale.is_some(), "lib/scale_fenced", "lib/scale_off"),
         fragment!("lib/cap_off"),
         fragment!("lib/position_off"),
         fragment!("lib/slopes_off"),
@@ -575,14 +701,45 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
         fragment!("lib/stream_on"),
         fragment!("lib/perturbed_off"),
         fragment!("lib/noise"),
-        fragment!("lib/draw"),
-        either!(o.temperature, "lib/temperature_kept", "lib/temperature_off"),
+        fragment!("lib/drawing"),
+        fragment!("lib/better"),
         either!(o.bits, "lib/bits_on", "lib/bits_off"),
         mask_fragment(o.mask, variant.quads),
         source_fragment(variant.input, variant.native_f16, variant.quads),
         either!(w, "lib/operand_src_read_write", "lib/operand_src_read"),
         either!(w, "lib/operand_seeds_read_write", "lib/operand_seeds_read"),
     ]);
+    // What is computed with exponentials.
+    let sums = o.logprobs || blocks;
+    if sums {
+        list.extend([fragment!("lib/exp"), fragment!("lib/sum_extended")]);
+    } else {
+        list.push(fragment!("lib/merge_best"));
+    }
+    if writes && o.logprobs {
+        list.extend([
+            fragment!("lib/normal_extended"),
+            fragment!("lib/outcome"),
+            fragment!("lib/logprobs_on"),
+            fragment!("lib/scored_on"),
+        ]);
+    } else if writes {
+        list.push(fragment!("lib/scored_off"));
+    }
+    // An order of blocks takes logarithms of shares, and so does its whole.
+    if blocks || (writes && o.logprobs) {
+        list.push(fragment!("lib/ln"));
+    }
+    match (blocks, o.temperature) {
+        (true, true) => list.extend([fragment!("lib/temperature_on"), fragment!("lib/divided_off")]),
+        (false, true) => list.push(fragment!("lib/temperature_kept")),
+        (_, false) => list.extend([fragment!("lib/temperature_off"), fragment!("lib/divided_off")]),
+    }
+    if blocks {
+        list.extend([fragment!("lib/block"), fragment!("lib/sinks_off"), fragment!("lib/pass_sum")]);
+    } else {
+        list.extend([fragment!("lib/draw"), either!(o.logprobs, "lib/tally_on", "lib/tally_off")]);
+    }
     list.push(match (o.lengths, variant.quads) {
         (true, _) => fragment!("lib/limit_lengths"),
         (false, true) => fragment!("lib/limit_off"),
@@ -613,7 +770,14 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
 #[cfg(test)]
 pub(crate) fn every_program() -> Vec<Program> {
     let none = Options::default();
-    let all = Options { mask: Some(MaskType::F32), bits: true, temperature: true, lengths: true };
+    let all = Options {
+        scale: Some(2.0),
+        mask: Some(MaskType::F32),
+        bits: true,
+        temperature: true,
+        lengths: true,
+        logprobs: true,
+    };
     let sets = [
         none,
         all,
@@ -622,13 +786,18 @@ pub(crate) fn every_program() -> Vec<Program> {
         Options { bits: true, ..none },
         Options { temperature: true, ..none },
         Options { lengths: true, ..none },
+        Options { scale: all.scale, ..none },
+        Options { logprobs: true, ..none },
     ];
     let mut programs = Vec::new();
     for variant in Variant::all() {
         for (options, write_all) in sets.iter().flat_map(|o| [(*o, false), (*o, true)]) {
-            let spec = Spec { input: variant.input, options, ..Spec::new(Shape::new(1, 4)) };
-            for &stage in Stage::of(variant.schedule).iter().chain(&[Stage::Empty]) {
-                programs.push(program(&spec, &variant, stage, write_all));
+            let draws = if variant.schedule == Schedule::Split { 2 } else { 1 };
+            for draws in 1..=draws {
+                let spec = Spec { input: variant.input, draws, options, ..Spec::new(Shape::new(1, 4)) };
+                for &stage in Stage::of(variant.schedule, &spec).iter().chain(&[Stage::Empty]) {
+                    programs.push(program(&spec, &variant, stage, write_all));
+                }
             }
         }
     }

@@ -4,5 +4,5 @@
 mod sample;
 mod softmax;
 
-pub use sample::{choice, gumbel};
+pub use sample::{block_choice, choice, choices, gumbel};
 pub use softmax::{Partial, Problem, Row, Shared};

@@ -115,7 +115,8 @@ pub(crate) struct Params {
     pub inverse_cap: f32,
     pub queries: u32,
     pub diagonal: i32,
-    pub pad: [u32; 2],
+    pub draws: u32,
+    pub pad: [u32; 1],
     pub mask: MapParams,
     pub temperature: MapParams,
     pub slopes: MapParams,
@@ -133,6 +134,7 @@ impl Params {
             nan: 0x7fc0_0000,
             infinite: f32::INFINITY.to_bits(),
             parts: 1,
+            draws: 1,
             merged: 1,
             ..Self::default()
         }
@@ -162,7 +164,7 @@ mod tests {
             offsets("Params"),
             ours!(Params: rows cols quads grid_width src_offset src_stride dst_offset dst_stride lse_offset lse_stride
                 partials_offset partials_stride parts part_quads merged first_column zero excluded nan infinite empty
-                scale cap inverse_cap queries diagonal mask temperature slopes sinks lengths seeds bits)
+                scale cap inverse_cap queries diagonal draws mask temperature slopes sinks lengths seeds bits)
         );
         assert_eq!(size_of::<Params>() % 16, 0);
     }

@@ -179,6 +179,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         either!(o.causal || o.alibi, "lib/position_on", "lib/position_off"),
         either!(o.alibi, "lib/slopes_on", "lib/slopes_off"),
         either!(o.temperature, "lib/temperature_on", "lib/temperature_off"),
+        fragment!("lib/bits_off"),
         either!(o.gumbel, "lib/stream_on", "lib/stream_off"),
         either!(o.gumbel, "lib/perturbed_on", "lib/perturbed_off"),
         limit(spec, variant),

@@ -75,6 +75,7 @@ impl Draws {
                 bits: false,
                 temperature: self.temperature.is_some(),
                 lengths: self.lengths.is_some(),
+                ..Options::default()
             },
             variant: self.variant,
             ..Spec::new(Shape::new(count, cols))
