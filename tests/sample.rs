@@ -304,7 +304,7 @@ fn blocks_have_the_distribution_of_a_softmax() {
     }
 }
 
-/// Draws without replacement have the Plackett-Luce order: P(i, j, k) = p_i · p_j / (1 − p_i) · p_k / (1 − p_i − p_j). All 60 ordered
+/// Draws without replacement have the Plackett-Luce order: `P(i, j, k) = p_i · p_j / (1 − p_i) · p_k / (1 − p_i − p_j)`. All 60 ordered
 /// triples of five columns, 200,000 draws, α = 1e-6.
 #[test]
 fn draws_without_replacement_have_the_plackett_luce_order() {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::bench::contest::{Contest, Plan, Standing, Timing};
 use crate::check::{self, Verdict};
 use crate::device::{self, AdapterRecord};
-use crate::draws::Draws;
+use crate::draws::{Drawn, Draws};
 use crate::failure::Failure;
 use crate::job::{Job, Outcome};
 use crate::tensor::Tensor;
@@ -69,8 +69,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let outcome = job.run(&gpu)?;
     let verdict = check::check(&job, &outcome);
     say(&format!("Next tokens of {}\non {}\n", tokens.model, AdapterRecord::new(&gpu.info).line()))?;
-    let (draws, words) = draw(&gpu, &job, args.draws)?;
-    let rows = outcome.dst.chunks_exact(job.cols).zip(words.chunks(args.draws as usize));
+    let (draws, drawn) = draw(&gpu, &job, args.draws)?;
+    let rows = outcome.dst.chunks_exact(job.cols).zip(drawn.words.chunks(args.draws as usize));
     for (prompt, (row, words)) in tokens.rows.iter().zip(rows) {
         say(&prompt.text(row, args.top, words))?;
     }
@@ -85,15 +85,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let timing = timing(&gpu, &job, &outcome)?;
     say(&summary(&outcome, &verdict, &timing))?;
-    let compared = draws.compare(&words)?;
-    say(&format!("draws    {compared} of {} compared with the CPU's: the same\n", words.len()))
+    let compared = draws.compare(&drawn)?;
+    say(&format!("draws    {compared} of {} compared with the CPU's: the same\n", drawn.words.len()))
 }
 
 /// Tokens drawn from each row.
-fn draw(gpu: &Gpu, job: &Job, count: u32) -> Result<(Draws, Vec<u32>), Failure> {
+fn draw(gpu: &Gpu, job: &Job, count: u32) -> Result<(Draws, Drawn), Failure> {
     let draws = Draws::new(job.src.clone(), job.rows, job.cols, count);
-    let (words, ..) = draws.draw(gpu)?;
-    Ok((draws, words))
+    let drawn = draws.draw(gpu)?;
+    Ok((draws, drawn))
 }
 
 fn read(args: &Args) -> Result<(Job, Tokens), Failure> {

@@ -60,6 +60,32 @@ fn rows_without_a_choice_say_why() {
     assert_eq!(indices(&output).1, [u32::MAX, u32::MAX, u32::MAX - 2, 0]);
 }
 
+/// Eight columns of a draw are distinct and begin with the one that is drawn alone; blocks draw from the same rows.
+#[test]
+fn several_columns_with_log_probabilities() {
+    let folder = Folder::new();
+    let (input, output) = (folder.npy("x.npy", &[2, 40], &numbers(80)), folder.path("y.npy"));
+    let (one, scores) = (folder.path("one.npy"), folder.path("s.npy"));
+    good(&["run", "sample", "-i", &input, "-o", &one, "--count", "3"]);
+    good(&["run", "sample", "-i", &input, "-o", &output, "--count", "3", "--k", "8", "--logprobs", &scores]);
+    let (shape, drawn) = indices(&output);
+    assert_eq!(shape, "(2, 3, 8)");
+    assert_eq!(drawn.chunks(8).map(|d| d[0]).collect::<Vec<_>>(), indices(&one).1);
+    for draw in drawn.chunks(8) {
+        let distinct: std::collections::BTreeSet<_> = draw.iter().collect();
+        assert!(distinct.len() == 8 && draw.iter().all(|&c| c < 40), "{draw:?}");
+    }
+    let bytes = std::fs::read(&scores).unwrap();
+    assert!(String::from_utf8_lossy(&bytes[..128]).contains("(2, 3, 9)"));
+    let block = "sample/block/f32/baseline/w8/x4";
+    let report = good(&["run", "sample", "-i", &input, "-o", &output, "--count", "20", "--variant", block]);
+    assert!(report.contains("all 40 draws as on the CPU"), "{report}");
+    assert!(
+        bad(&["run", "sample", "-i", &input, "-o", &output, "--k", "2", "--variant", block], 1).contains("one choice")
+    );
+    assert!(bad(&["run", "sample", "-i", &input, "-o", &output, "--logprobs", &output], 2).contains("same file"));
+}
+
 #[test]
 fn what_is_wrong_is_said_and_nothing_written() {
     let folder = Folder::new();

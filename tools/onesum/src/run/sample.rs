@@ -10,7 +10,7 @@ use crate::device::{self, AdapterRecord, Clock};
 use crate::draws::Draws;
 use crate::elements::dtype;
 use crate::failure::Failure;
-use crate::tensor::{Tensor, move_axis_last, resolve_axis, write_indices};
+use crate::tensor::{Dtype, Tensor, move_axis_last, resolve_axis, write_indices};
 use crate::terminal::{remark, say, say_json};
 
 const EXAMPLES: &str = "\
@@ -24,9 +24,11 @@ Examples:
   onesum run sample --input logits.npy --output tokens.npy
   onesum run sample --input logits.npy --output tokens.npy --temperature 0.7 --seed 42 --position 17
   onesum run sample --input logits.npy --output draws.npy --count 1000
+  onesum run sample --input logits.npy --output tokens.npy --k 8 --logprobs logprobs.npy
 
 Files: .npy (f16, f32; f64 is narrowed) and .safetensors (f16, f32, bf16); the result is a .npy
-file of u32, the draws of a row as its last axis. Choices are compared with the CPU's before they
+file of u32, the draws of a row as its last axis; with --k above 1, one more axis. Variants
+called sample/block... draw from the same distribution, but other columns. Choices are compared with the CPU's before they
 are written; if one differs, nothing is (exit code 3). Of many draws a sample is compared; the
 report says so.";
 
@@ -64,6 +66,12 @@ pub struct Args {
     /// Draws from each row
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     count: u32,
+    /// Columns of each draw, without replacement, best first
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    k: u32,
+    /// Where log-probabilities go: f32, of each draw the log-sum-exp, then the log-probability of each of its columns
+    #[arg(long, value_name = "FILE")]
+    logprobs: Option<PathBuf>,
     /// Variant to run, by name (`onesum wgsl --list sample`) [default: the best for shape and adapter]
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
@@ -93,6 +101,8 @@ struct Record {
     cols: usize,
     /// Draws from each row.
     count: u32,
+    /// Columns of each draw.
+    k: u32,
     seed: u64,
     position: u64,
     /// Draws that gave no column.
@@ -109,16 +119,25 @@ struct Record {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (logits, job) = prepare(args)?;
     let gpu = device::open(args.adapter.as_deref())?;
-    let (mut words, variant, seconds) = job.draw(&gpu)?;
+    let mut drawn = job.draw(&gpu)?;
     if args.plant_fault
-        && let Some(word) = words.last_mut()
+        && let Some(word) = drawn.words.last_mut()
     {
         *word ^= 1;
     }
-    let compared = if args.no_check { None } else { Some(job.compare(&words)?) };
+    let compared = if args.no_check { None } else { Some(job.compare(&drawn)?) };
     let mut shape = rows_and_cols(&logits.moved).0.to_vec();
     shape.push(job.count as usize);
-    write_indices(&args.output, &shape, &words)?;
+    let mut scored = shape.clone();
+    scored.push(job.k as usize + 1);
+    if job.k > 1 {
+        shape.push(job.k as usize);
+    }
+    if let Some(path) = &args.logprobs {
+        Tensor { shape: scored, dtype: Dtype::F32, data: drawn.logprobs.clone(), note: None }
+            .write(path, "logprobs")?;
+    }
+    write_indices(&args.output, &shape, &drawn.words)?;
     if let Some(note) = &logits.tensor.note {
         remark(&format!("{}: {note}", args.input.display()));
     }
@@ -131,22 +150,27 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         rows: job.rows,
         cols: job.cols,
         count: job.count,
+        k: job.k,
         seed: job.seed,
         position: job.position,
-        none: words.iter().filter(|&&w| !matches!(Status::of(w), Status::Column(_))).count(),
+        none: drawn.words.iter().filter(|&&w| !matches!(Status::of(w), Status::Column(_))).count(),
         adapter: AdapterRecord::new(&gpu.info),
-        variant: variant.to_string(),
-        time_ms: seconds * 1e3,
+        variant: drawn.variant.to_string(),
+        time_ms: drawn.seconds * 1e3,
         time_method: Clock::new(&gpu).method(),
         compared,
     };
-    report(args, &record, words.len())
+    report(args, &record, job.rows * job.count as usize)
 }
 
 fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
     let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
-    if let Some(folder) = args.output.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
-        return Err(named(&args.output, format!("cannot write: there is no folder {}", folder.display())));
+    if args.logprobs.as_ref() == Some(&args.output) {
+        return Err(Failure::usage("--logprobs and --output name the same file"));
+    }
+    for path in [Some(&args.output), args.logprobs.as_ref()].into_iter().flatten() {
+        let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) else { continue };
+        return Err(named(path, format!("cannot write: there is no folder {}", folder.display())));
     }
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
     let axis = resolve_axis(args.axis, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
@@ -160,6 +184,8 @@ fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
         lengths: args.lengths.as_deref().map(|text| operands::lengths(text, dims)).transpose()?,
         seed: args.seed,
         position: args.position,
+        k: args.k,
+        logprobs: args.logprobs.is_some(),
         variant,
         ..Draws::new(src, dims.iter().product(), cols, args.count)
     };
@@ -173,7 +199,7 @@ fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
 }
 
 fn report(args: &Args, record: &Record, draws: usize) -> Result<(), Failure> {
-    if to_stdout(&args.output) {
+    if to_stdout(&args.output) || args.logprobs.as_deref().is_some_and(to_stdout) {
         return Ok(());
     }
     if args.json {
