@@ -7,7 +7,7 @@ use onesum::conformance::sample::{Draws, cases};
 use onesum::conformance::{Profile, run};
 use onesum::host::{Gpu, adapters};
 use onesum::noise::Stream;
-use onesum::reference::{Problem, choice, choices};
+use onesum::reference::{Problem, choice, choices, concrete_log_density, exp_concrete_log_density, gumbel_log_density};
 use onesum::sample::{Operands, Options, Sample, Schedule, Spec, Status, Variant};
 use onesum::softmax::{self, PerRow, Shape};
 use onesum::{BindError, Matrix};
@@ -332,6 +332,43 @@ fn draws_without_replacement_have_the_plackett_luce_order() {
     let mut columns: Vec<u32> = all[..5].iter().map(|s| s.word()).collect();
     columns.sort_unstable();
     assert_eq!((columns, &all[5..]), (vec![0, 1, 2, 3, 4], &[Status::Empty; 2][..]));
+}
+
+/// Densities integrate to 1 over what they are densities of: midpoint sums, and the Concrete's over the simplex of three columns, where
+/// it also gives the mean of y_1 that samples have (p = (0.1, 0.2, 0.7)).
+#[test]
+fn densities_are_densities() {
+    let step = 1e-3;
+    let total: f64 = (-10_000..40_000).map(|i| gumbel_log_density((f64::from(i) + 0.5) * step, 1.5).exp() * step).sum();
+    assert!((total - 1.0).abs() < 1e-6, "{total}");
+    let (p, n) = ([0.1_f64, 0.2, 0.7].map(f64::ln), 1500);
+    for temperature in [0.9, 1.0, 2.0] {
+        let (mut total, mut mean) = (0.0, 0.0);
+        for i in 0..n {
+            for j in 0..n - i {
+                let (a, b) = ((f64::from(i) + 1.0 / 3.0) / f64::from(n), (f64::from(j) + 1.0 / 3.0) / f64::from(n));
+                // Two triangles to a square, one at the edge.
+                let area = if i + j + 1 < n { 1.0 } else { 0.5 } / f64::from(n * n);
+                let density = concrete_log_density(&[a, b, 1.0 - a - b], &p, temperature).unwrap().exp();
+                total += density * area;
+                mean += a * density * area;
+            }
+        }
+        let samples: Vec<f64> = (0..40_000)
+            .map(|position| {
+                let stream = Stream { seed: 8, position };
+                let s = [0, 1, 2].map(|i| (p[i as usize] + f64::from(stream.gumbel(i))) / temperature);
+                s[0].exp() / s.iter().map(|s| s.exp()).sum::<f64>()
+            })
+            .collect();
+        let drawn = samples.iter().sum::<f64>() / samples.len() as f64;
+        // At temperatures below 1 the density is infinite at the edges, where the sums are poor.
+        assert!((total - 1.0).abs() < 0.05, "{total} at {temperature}");
+        assert!((mean / total - drawn).abs() < 0.02, "{mean} {drawn} at {temperature}");
+    }
+    assert_eq!(exp_concrete_log_density(&[0.0], &[0.0, 1.0], 1.0), None);
+    assert_eq!(exp_concrete_log_density(&[], &[], 1.0), None);
+    assert_eq!(exp_concrete_log_density(&[0.0], &[0.0], 0.0), None);
 }
 
 /// Kolmogorov-Smirnov of 2²⁰ variates against exp(−exp(−g)), over all and over both tails; α = 1e-6 each (D·√n < 2.7).

@@ -4,5 +4,7 @@
 mod sample;
 mod softmax;
 
-pub use sample::{block_choice, choice, choices, gumbel};
+pub use sample::{
+    block_choice, choice, choices, concrete_log_density, exp_concrete_log_density, gumbel, gumbel_log_density,
+};
 pub use softmax::{Partial, Problem, Row, Shared};
