@@ -335,7 +335,7 @@ fn draws_without_replacement_have_the_plackett_luce_order() {
 }
 
 /// Densities integrate to 1 over what they are densities of: midpoint sums, and the Concrete's over the simplex of three columns, where
-/// it also gives the mean of y_1 that samples have (p = (0.1, 0.2, 0.7)).
+/// it also gives the mean of the first column that samples have (p = (0.1, 0.2, 0.7)).
 #[test]
 fn densities_are_densities() {
     let step = 1e-3;
