@@ -179,6 +179,20 @@ fn bad_operands_are_refused() {
     operands.temperature = Some(PerRow::each(Matrix::new(seeds, 8, 1)));
     assert_eq!(kernel.bind(&operands).unwrap_err(), BindError::Unexpected { what: "temperature" });
     assert_eq!(noop.errors(), Vec::<String>::new());
+    for draws in [0, 65] {
+        let spec = Spec { draws, ..Spec::new(Shape::new(8, 100)) };
+        assert!(noop.library.sample(&spec).unwrap_err().to_string().contains("draws"));
+    }
+    let infinite = Options { scale: Some(f32::INFINITY), ..Options::default() };
+    let spec = Spec { options: infinite, ..Spec::new(Shape::new(8, 100)) };
+    assert!(noop.library.sample(&spec).unwrap_err().to_string().contains("scale"));
+    let one = "sample/stream/f32/baseline/w64/x4".parse().ok();
+    let spec = Spec { draws: 2, variant: one, ..Spec::new(Shape::new(8, 100)) };
+    assert!(noop.library.sample(&spec).unwrap_err().to_string().contains("one choice"));
+    let options = Options { logprobs: true, ..Options::default() };
+    let kernel = noop.library.sample(&Spec { options, ..Spec::new(Shape::new(8, 100)) }).unwrap();
+    let missing = bind_plain(&kernel, good.0, good.1, good.2).unwrap_err();
+    assert_eq!(missing, BindError::Missing { what: "logprobs" });
     // No rows: nothing. No columns: one dispatch that says so.
     assert_eq!(bind(Matrix::new(src, 0, 100), Matrix::new(dst, 0, 1), PerRow::each(Matrix::new(seeds, 0, 4))), Ok(0));
     assert_eq!(bind(Matrix::new(src, 8, 0), good.1, good.2), Ok(1));
