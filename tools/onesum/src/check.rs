@@ -171,7 +171,9 @@ pub fn reference_row(job: &Job, row: usize) -> Row {
     if job.cols == 0 {
         return row_without_columns(sink.map(|s| f64::from(s) / f64::from(temperature.unwrap_or(1.0))));
     }
+    let noise = job.noise_of(row);
     let problem = Problem {
+        seeds: noise.as_ref().map(|s| ReferenceShared { values: std::slice::from_ref(s), map: RowMap::one() }),
         scale: job.scale,
         soft_cap: job.soft_cap,
         positions: job.positioned().then_some(Causal { queries: 1, offset: position }),

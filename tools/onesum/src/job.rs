@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use onesum::host::Gpu;
+use onesum::noise::Stream;
 use onesum::softmax::{Causal, Dtype, EmptyRow, MaskType, Operands, Options, PerRow, Shape, Softmax, Spec, Variant};
 use onesum::{Bound, Matrix};
 
@@ -50,6 +51,8 @@ pub struct Job {
     pub sinks: Option<Shared<f32>>,
     /// Valid lengths.
     pub lengths: Option<Shared<u32>>,
+    /// Gumbel noise is added: that of the first row; each further row has the next seed.
+    pub noise: Option<Stream>,
     /// This variant and no other.
     pub variant: Option<Variant>,
     /// No binding of more bytes than this.
@@ -98,6 +101,7 @@ impl Job {
             slopes: None,
             sinks: None,
             lengths: None,
+            noise: None,
             variant: None,
             batch_bytes: None,
         }
@@ -106,6 +110,11 @@ impl Job {
     /// Positions matter: rows of a batch must keep theirs.
     pub fn positioned(&self) -> bool {
         self.causal.is_some() || self.slopes.is_some()
+    }
+
+    /// The noise of a row, if there is any.
+    pub fn noise_of(&self, row: usize) -> Option<Stream> {
+        self.noise.map(|first| Stream { seed: first.seed.wrapping_add(row as u64), ..first })
     }
 
     /// Computes it on `gpu`.
@@ -139,7 +148,7 @@ impl Job {
             temperature: self.temperature.is_some(),
             lengths: self.lengths.is_some(),
             sinks: self.sinks.is_some(),
-            gumbel: false,
+            gumbel: self.noise.is_some(),
         };
         Ok(Spec {
             input: self.input,
@@ -242,6 +251,7 @@ struct Batch<'a> {
     slopes: Option<Uploaded>,
     sinks: Option<Uploaded>,
     lengths: Option<Uploaded>,
+    seeds: Option<wgpu::Buffer>,
 }
 
 impl<'a> Batch<'a> {
@@ -275,7 +285,10 @@ impl<'a> Batch<'a> {
                 Some(Uploaded::new(gpu, &window, &bytes, 1)?)
             }
         };
+        let streams = range.clone().filter_map(|row| job.noise_of(row));
+        let seeds: Vec<u8> = streams.flat_map(|s| s.words_of_seed()).flat_map(u32::to_ne_bytes).collect();
         Ok(Self {
+            seeds: job.noise.is_some().then(|| gpu.upload(&seeds)).transpose()?,
             src: gpu.upload(&encode(values, job.input))?,
             dst,
             lse,
@@ -302,6 +315,7 @@ impl<'a> Batch<'a> {
             slopes: self.slopes.as_ref().map(Uploaded::per_row),
             sinks: self.sinks.as_ref().map(Uploaded::per_row),
             lengths: self.lengths.as_ref().map(Uploaded::per_row),
+            seeds: self.seeds.as_ref().map(|buffer| PerRow::each(Matrix::new(buffer, self.rows, 4))),
             scratch: Some(Matrix::new(&self.scratch, 1, words)),
             ..Operands::new(matrix(&self.src), matrix(self.dst.as_ref().unwrap_or(&self.src)))
         };

@@ -1,5 +1,6 @@
 //! `onesum run`: a kernel on tensors in files.
 
+mod gumbel;
 mod operands;
 mod sample;
 
@@ -27,7 +28,10 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Kernel {
     /// Softmax along one axis, with everything that is usually fused into it
+    #[command(after_help = EXAMPLES)]
     Softmax(Box<SoftmaxArgs>),
+    /// Gumbel-Softmax along one axis: a softmax of logits with noise, the same on every device
+    Gumbel(Box<gumbel::Args>),
     /// Draw columns along one axis with the probabilities of a softmax, the same on every device
     Sample(Box<sample::Args>),
 }
@@ -53,7 +57,6 @@ the rows is checked; the report says so.";
 
 /// What to do, on what.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "these are switches of a command line")]
 pub struct SoftmaxArgs {
     /// Logits: a .npy or .safetensors file
@@ -72,7 +75,7 @@ pub struct SoftmaxArgs {
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     pub scale: Option<f32>,
     /// One temperature, or a file with one per row (or broadcast to the rows). 0 puts everything on the arg max
-    #[arg(long, value_name = "F|FILE", allow_hyphen_values = true)]
+    #[arg(long, visible_alias = "tau", value_name = "F|FILE", allow_hyphen_values = true)]
     pub temperature: Option<String>,
     /// Additive mask, broadcast to the logits as NumPy does: [Q,K], [B,1,Q,K], [B,1,1,K], [K]; f32 or f16
     #[arg(long, value_name = "FILE")]
@@ -193,7 +196,11 @@ impl CheckRecord {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.kernel {
-        Kernel::Softmax(args) => softmax(args),
+        Kernel::Softmax(args) => {
+            let (logits, job) = prepare(args)?;
+            execute(args, "softmax", &logits, &job)
+        }
+        Kernel::Gumbel(args) => gumbel::run(args),
         Kernel::Sample(args) => sample::run(args),
     }
 }
@@ -206,8 +213,8 @@ struct Logits {
     moved: Vec<usize>,
 }
 
-fn softmax(args: &SoftmaxArgs) -> Result<(), Failure> {
-    let (logits, job) = prepare(args)?;
+/// Computes, checks, writes and reports.
+fn execute(args: &SoftmaxArgs, kernel: &'static str, logits: &Logits, job: &Job) -> Result<(), Failure> {
     let gpu = device::open(args.adapter.as_deref())?;
     let mut outcome = job.run(&gpu)?;
     if args.plant_fault
@@ -215,12 +222,12 @@ fn softmax(args: &SoftmaxArgs) -> Result<(), Failure> {
     {
         *value += 0.01;
     }
-    let verdict = (!args.no_check).then(|| check::check(&job, &outcome));
+    let verdict = (!args.no_check).then(|| check::check(job, &outcome));
     if let Some(wrong) = verdict.as_ref().and_then(|v| v.wrong.as_ref()) {
-        return Err(outside(wrong, &logits, &outcome));
+        return Err(outside(wrong, logits, &outcome));
     }
     let record = Record {
-        kernel: "softmax",
+        kernel,
         input: args.input.display().to_string(),
         output: args.output.display().to_string(),
         shape: &logits.tensor.shape,
@@ -228,7 +235,7 @@ fn softmax(args: &SoftmaxArgs) -> Result<(), Failure> {
         rows: job.rows,
         cols: job.cols,
         input_dtype: logits.tensor.dtype.to_string(),
-        output_dtype: output_dtype(args, &logits).to_string(),
+        output_dtype: output_dtype(args, logits).to_string(),
         note: logits.tensor.note.as_deref(),
         adapter: AdapterRecord::new(&gpu.info),
         variant: outcome.variant.to_string(),
@@ -237,7 +244,7 @@ fn softmax(args: &SoftmaxArgs) -> Result<(), Failure> {
         time_method: outcome.clock,
         check: verdict.as_ref().map(CheckRecord::new),
     };
-    write(args, &logits, &outcome)?;
+    write(args, logits, &outcome)?;
     if let Some(note) = record.note {
         remark(&format!("{}: {note}", args.input.display()));
     }
@@ -295,11 +302,8 @@ fn rows_and_cols(moved: &[usize]) -> (&[usize], usize) {
 
 /// What can be known to fail when writing, before any work is done.
 fn check_output(args: &SoftmaxArgs, output: Dtype) -> Result<(), Failure> {
-    let folder = |path: &Path| path.parent().filter(|p| !p.as_os_str().is_empty()).map(Path::to_owned);
     for path in [Some(&args.output), args.lse.as_ref()].into_iter().flatten() {
-        if let Some(folder) = folder(path).filter(|f| !f.is_dir()) {
-            return Err(named(path, format!("cannot write: there is no folder {}", folder.display())));
-        }
+        check_folder(path)?;
     }
     // The tensor module says how; an empty tensor tells whether name and type go together.
     let npy = args.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
@@ -310,6 +314,14 @@ fn check_output(args: &SoftmaxArgs, output: Dtype) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// There must be a folder for a file that is to be written.
+fn check_folder(path: &Path) -> Result<(), Failure> {
+    match path.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
+        Some(folder) => Err(named(path, format!("cannot write: there is no folder {}", folder.display()))),
+        None => Ok(()),
+    }
 }
 
 /// An error about a file.

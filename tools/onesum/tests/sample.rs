@@ -86,6 +86,35 @@ fn several_columns_with_log_probabilities() {
     assert!(bad(&["run", "sample", "-i", &input, "-o", &output, "--logprobs", &output], 2).contains("same file"));
 }
 
+/// Hard rows have their 1 where sampling draws; soft rows are the softmax of logits and the noise that is written.
+#[test]
+fn gumbel_goes_with_sampling() {
+    let folder = Folder::new();
+    let x = numbers(120);
+    let (input, output) = (folder.npy("x.npy", &[3, 40], &x), folder.path("y.npy"));
+    let (drawn, noise) = (folder.path("d.npy"), folder.path("g.npy"));
+    let floats = |path: &str, count: usize| -> Vec<f32> {
+        let bytes = std::fs::read(path).unwrap();
+        let data = &bytes[bytes.len() - count * 4..];
+        data.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+    };
+    good(&["run", "sample", "-i", &input, "-o", &drawn, "--seed", "5", "--position", "9"]);
+    good(&["run", "gumbel", "-i", &input, "-o", &output, "--seed", "5", "--position", "9", "--hard"]);
+    let one_hot = floats(&output, 120);
+    let ones: Vec<u32> = one_hot.chunks(40).map(|row| row.iter().position(|y| *y == 1.0).unwrap() as u32).collect();
+    assert_eq!((ones, one_hot.iter().sum::<f32>()), (indices(&drawn).1, 3.0));
+    let soft = ["run", "gumbel", "-i", &input, "-o", &output, "--seed", "5", "--tau", "0.5", "--noise-out", &noise];
+    let report = good(&[&soft[..], &["--json"]].concat());
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&report).unwrap()["kernel"], "gumbel");
+    for ((x, g), y) in x.chunks(40).zip(floats(&noise, 120).chunks(40)).zip(floats(&output, 120).chunks(40)) {
+        let weights: Vec<f64> = x.iter().zip(g).map(|(x, g)| (f64::from(x + g) * 2.0).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        assert!(weights.iter().zip(y).all(|(w, y)| (w / sum - f64::from(*y)).abs() < 1e-6));
+    }
+    assert!(bad(&["run", "gumbel", "-i", &input, "-o", &output, "--hard", "--tau", "1"], 2).contains("--hard"));
+    assert!(bad(&["run", "gumbel", "-i", &input, "-o", &output, "--plant-fault"], 3).contains("nothing was written"));
+}
+
 #[test]
 fn what_is_wrong_is_said_and_nothing_written() {
     let folder = Folder::new();

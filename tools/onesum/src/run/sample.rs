@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use onesum::sample::{Status, Variant};
 use serde::Serialize;
 
-use super::{Logits, named, operands, rows_and_cols, to_stdout};
+use super::{Logits, check_folder, named, operands, rows_and_cols, to_stdout};
 use crate::device::{self, AdapterRecord, Clock};
 use crate::draws::Draws;
 use crate::elements::dtype;
@@ -169,8 +169,7 @@ fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
         return Err(Failure::usage("--logprobs and --output name the same file"));
     }
     for path in [Some(&args.output), args.logprobs.as_ref()].into_iter().flatten() {
-        let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) else { continue };
-        return Err(named(path, format!("cannot write: there is no folder {}", folder.display())));
+        check_folder(path)?;
     }
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
     let axis = resolve_axis(args.axis, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
