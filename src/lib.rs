@@ -28,6 +28,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`softmax`] | specification, variants, operands, shards of rows |
+//! | [`gumbel`] | relaxed and straight-through samples, the noise added to the logits |
 //! | [`sample`] | one column per row, drawn from logits |
 //! | [`noise`] | the random stream, on the CPU |
 //! | [`mod@reference`] | the same on the CPU, in f64 and textbook order |
@@ -59,6 +60,6 @@ pub mod shader;
 pub use bound::Bound;
 pub use caps::Caps;
 pub use error::{BindError, BuildError};
-pub use kernel::{copy, sample, softmax};
+pub use kernel::{copy, gumbel, sample, softmax};
 pub use library::Library;
 pub use matrix::Matrix;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::shader::{Dialect, Fragment, Header, link};
-use crate::{BuildError, Caps, copy, sample, softmax};
+use crate::{BuildError, Caps, copy, gumbel, sample, softmax};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -135,6 +135,14 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn softmax_merge(&self) -> Result<softmax::Merge, BuildError> {
         softmax::Merge::new(self)
+    }
+
+    /// Gumbel-Softmax: relaxed samples, one-hot rows, their index, perturbed logits, as asked for.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn gumbel(&self, spec: &gumbel::Spec) -> Result<gumbel::Gumbel, BuildError> {
+        gumbel::Gumbel::new(self, spec)
     }
 
     /// Gumbel-max sampling of one column per row: picks a variant unless `spec` names one, and compiles it, once.

@@ -373,9 +373,10 @@ fn every_kernel_has_all_its_rooms() {
 /// The kernels that the conformance suite has cases of.
 #[cfg(feature = "conformance")]
 fn cases_of() -> BTreeSet<String> {
-    use onesum::conformance::{Profile, cases, sample};
+    use onesum::conformance::{Profile, cases, gumbel, sample};
 
     let softmax = cases(Profile::Quick).map(|case| case.to_string());
     let sample = sample::cases(Profile::Quick).map(|case| case.to_string());
-    softmax.chain(sample).filter_map(|name| name.split('/').next().map(str::to_string)).collect()
+    let gumbel = gumbel::cases(Profile::Quick).map(|case| case.to_string());
+    softmax.chain(sample).chain(gumbel).filter_map(|name| name.split('/').next().map(str::to_string)).collect()
 }

@@ -1,10 +1,5 @@
 @group(0) @binding(2) var<storage, read_write> dst: array<u32>;
 
-// What stands for a column where there is none to choose: `sample::Status` in src/kernel/sample.rs.
-const EMPTY = 0xffffffffu;
-const NAN_SEEN = 0xfffffffeu;
-const INFINITY_SEEN = 0xfffffffdu;
-
 fn put_choice(row: u32, n: u32, best: Partial) {
     var choice = u32(-best.exponent);
     if (best.exponent == NOTHING) {

@@ -251,7 +251,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
 }
 
 /// One small geometry of each schedule stands for the others where element types are concerned.
-fn in_quick(v: &Variant) -> bool {
+pub(super) fn in_quick(v: &Variant) -> bool {
     let plain = v.input == Dtype::F32 && v.output == Dtype::F32;
     let small = match v.schedule {
         Schedule::Rows => (v.width, v.keep) == (8, 8),
@@ -310,7 +310,7 @@ fn of(variant: Variant, n: usize) -> Vec<Case> {
 
 /// Sizes on both sides of every boundary: a quad, what a group of lanes covers at once, a chunk of four quads, what
 /// fits on chip, a part of a split row; workgroups full and not.
-fn shapes(v: &Variant) -> Vec<(u32, u32)> {
+pub(super) fn shapes(v: &Variant) -> Vec<(u32, u32)> {
     let once = v.lanes * 4;
     let chunk = once * 4;
     let (rows_per_group, most) = (v.width / v.lanes, v.max_columns());

@@ -144,7 +144,7 @@ impl Layout {
     }
 
     /// Whether an element of the buffer belongs to a row.
-    fn contains(&self, index: usize) -> bool {
+    pub fn contains(&self, index: usize) -> bool {
         index.checked_sub(self.offset).is_some_and(|i| i / self.stride < self.rows && i % self.stride < self.cols)
     }
 }

@@ -7,6 +7,7 @@
 mod case;
 mod check;
 mod data;
+pub mod gumbel;
 mod report;
 mod run;
 pub mod sample;

@@ -203,7 +203,7 @@ impl Draws {
         let (rows, cols) = (case.rows, case.cols);
         let mut src = Vec::with_capacity(rows as usize * cols as usize);
         for row in 0..rows {
-            src.extend((0..cols).map(|column| logit(case, &mut random, row, column)));
+            src.extend((0..cols).map(|column| logit(case.fill, case.variant.input, cols, &mut random, row, column)));
         }
         for x in &mut src {
             *x = stored(case.variant.input, *x);
@@ -385,15 +385,15 @@ impl Draws {
     }
 }
 
-fn logit(case: &Case, random: &mut Random, row: u32, column: u32) -> f32 {
+pub(super) fn logit(fill: Fill, input: Dtype, cols: u32, random: &mut Random, row: u32, column: u32) -> f32 {
     let usual = random.uniform(-10.0, 10.0);
     let third = random.below(3) == 0;
     let odd = row % 2 == 1;
-    match case.fill {
+    match fill {
         Fill::Equal => 0.5,
-        Fill::Peaked if column == case.cols / 2 => 30.0,
+        Fill::Peaked if column == cols / 2 => 30.0,
         Fill::Ascending => column as f32 * 0.001,
-        Fill::Enormous => (random.below(5) as f32 - 2.0) * if case.variant.input == Dtype::F16 { 1e4 } else { 1e30 },
+        Fill::Enormous => (random.below(5) as f32 - 2.0) * if input == Dtype::F16 { 1e4 } else { 1e30 },
         Fill::Excluded if third || odd => f32::NEG_INFINITY,
         Fill::Special if odd && third => [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][random.below(3) as usize],
         Fill::Uniform | Fill::Peaked | Fill::Excluded | Fill::Special => usual,

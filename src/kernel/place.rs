@@ -113,6 +113,26 @@ pub(crate) fn place<'a>(
     Ok(Placement { placed, src_in_dst, write_all })
 }
 
+/// For kernels of several dispatches, which `place` does not see together: what one writes may overlap nothing that another
+/// reads or writes. `twins` are the pairs that may be one and the same window.
+pub(crate) fn refuse_aliases(operands: &[Operand<'_>], twins: &[(&str, &str)]) -> Result<(), BindError> {
+    for (i, a) in operands.iter().enumerate() {
+        for b in &operands[..i] {
+            if a.matrix.buffer != b.matrix.buffer || !(a.writes || b.writes) {
+                continue;
+            }
+            let (one, other) = (a.matrix.bytes(a.element, a.what)?, b.matrix.bytes(b.element, b.what)?);
+            let may = twins.contains(&(a.what, b.what)) || twins.contains(&(b.what, a.what));
+            let twin = may && one == other && same_rows(a, b);
+            if overlap(&one, &other) && !twin {
+                let (writer, other) = if a.writes { (a, b) } else { (b, a) };
+                return Err(BindError::Overlap { what: writer.what, other: other.what });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// With every binding read-write, two readers of one buffer may not overlap either.
 fn refuse_overlaps(placed: &[Placed<'_>], shared: Option<(usize, usize)>, caps: &Caps) -> Result<(), BindError> {
     for (i, a) in placed.iter().enumerate() {

@@ -665,7 +665,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
     let mut list = vec![fragment!("lib/params"), fragment!("lib/lane"), fragment!("lib/partial")];
     let writes = stage != Stage::Part;
     if writes {
-        list.push(fragment!("lib/choice"));
+        list.extend([fragment!("lib/choice"), fragment!("lib/status")]);
     }
     match stage {
         Stage::Empty => {

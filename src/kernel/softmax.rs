@@ -23,14 +23,13 @@ pub use shard::{Merge, PARTIAL_BYTES, ShardScale, ShardSpec, ShardSum};
 pub use variant::{Schedule, Tier, Variant};
 
 pub(crate) use params::{MapParams, Params};
-pub(crate) use sources::{mask_fragment, scratch_window, source_fragment};
+pub(crate) use sources::{Stage, mask_fragment, scratch_window, source_fragment};
 
 use crate::bound::Step;
 use crate::kernel::place::{Placement, grid, place};
 use crate::library::{Access, Built, ready};
 use crate::shader::{Dialect, Header};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
-use sources::Stage;
 
 /// How elements are stored. Sums and exponentials are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -340,10 +339,16 @@ pub struct Softmax {
 }
 
 impl Softmax {
-    pub(crate) fn new(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
+    /// Checked, but nothing of it compiled.
+    pub(crate) fn unbuilt(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
         let variant = spec.chosen(library.caps());
         spec.check(&variant, library.caps())?;
-        let softmax = Self { library: library.clone(), spec: spec.clone(), variant };
+        Ok(Self { library: library.clone(), spec: spec.clone(), variant })
+    }
+
+    pub(crate) fn new(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
+        let softmax = Self::unbuilt(library, spec)?;
+        let variant = softmax.variant;
         // The usual form now, so that only the first unusual placement has to compile at bind. With too few
         // storage buffers for it, in-place work may still be possible.
         let usual = Form::default();
@@ -499,6 +504,12 @@ impl Softmax {
         Ok(())
     }
 
+    /// Checks and compiles one stage alone.
+    pub(crate) fn build_stage(&self, stage: Stage) -> Result<(), BuildError> {
+        self.check_stage(stage, Form::default())?;
+        self.built(stage, Form::default()).map(drop)
+    }
+
     fn build(&self, form: Form) -> Result<(), BuildError> {
         for &stage in Stage::of(self.variant.schedule) {
             self.built(stage, form)?;
@@ -510,7 +521,7 @@ impl Softmax {
         self.library.built(&sources::program(&self.spec, &self.variant, stage, form))
     }
 
-    fn step(&self, stage: Stage, operands: &Operands<'_>) -> Result<Step, BindError> {
+    pub(crate) fn step(&self, stage: Stage, operands: &Operands<'_>) -> Result<Step, BindError> {
         let caps = self.library.caps();
         let scratch = operands.scratch.map(|s| (s, self.scratch_bytes(operands.src.rows, operands.src.cols)));
         let list = stage.operands(&self.spec, operands, scratch)?;
@@ -519,13 +530,12 @@ impl Softmax {
         let placement = place(caps, &list, pair, self.variant.input == self.variant.output)?;
         let form = Form::of(&placement);
         self.check_stage(stage, form)?;
-        let (parts, part_quads) = self.variant.parts(operands.src.cols);
-        let groups = match stage {
-            Stage::Sum | Stage::Scale => u64::from(operands.src.rows) * u64::from(parts),
-            Stage::Whole => u64::from(operands.src.rows.div_ceil(self.variant.width / self.variant.lanes)),
-        };
-        let groups = grid(caps, operands.src.rows, groups)?;
-        let mut params = self.params(operands, &placement);
+        // Of all operands, only the output has rows of `cols` elements in every stage.
+        let (parts, part_quads) = self.variant.parts(operands.dst.cols);
+        let rows_each = self.variant.width / self.variant.lanes;
+        let groups = u64::from(operands.dst.rows.div_ceil(rows_each)) * u64::from(parts);
+        let groups = grid(caps, operands.dst.rows, groups)?;
+        let mut params = self.params(stage, operands, &placement);
         params.grid_width = groups[0];
         (params.parts, params.part_quads, params.merged) = (parts, part_quads, parts);
         params.partials_stride = parts;
@@ -533,7 +543,7 @@ impl Softmax {
         step(self.library.device(), built, &placement, &params, groups)
     }
 
-    fn params(&self, operands: &Operands<'_>, placement: &Placement<'_>) -> Params {
+    fn params(&self, stage: Stage, operands: &Operands<'_>, placement: &Placement<'_>) -> Params {
         let unit = if self.variant.quads { 4 } else { 1 };
         let offset = |what| placement.placed.iter().find(|p| p.what == what).map_or(0, |p| p.offset);
         let map = |what, per_row: Option<&PerRow<'_>>, unit: u32| {
@@ -546,13 +556,16 @@ impl Softmax {
             (EmptyRow::Zero, false) => 0,
             (EmptyRow::Zero, true) => f32::NEG_INFINITY.to_bits(),
         };
+        // An index is no element of a row, and not moved with three others.
+        let src_unit = if stage == Stage::OneHot { 1 } else { unit };
+        let [src, dst] = [1, 2].map(|binding| placement.placed.iter().find(|p| p.binding == binding));
         Params {
-            rows: operands.src.rows,
-            cols: operands.src.cols,
-            quads: operands.src.cols.div_ceil(4),
-            src_offset: offset("src") / unit,
-            src_stride: operands.src.stride / unit,
-            dst_offset: offset("dst") / unit,
+            rows: operands.dst.rows,
+            cols: operands.dst.cols,
+            quads: operands.dst.cols.div_ceil(4),
+            src_offset: src.map_or(0, |p| p.offset) / src_unit,
+            src_stride: operands.src.stride / src_unit,
+            dst_offset: dst.map_or(0, |p| p.offset) / unit,
             dst_stride: operands.dst.stride / unit,
             lse_offset: offset("lse"),
             lse_stride: operands.lse.map_or(0, |m| m.stride),
@@ -577,10 +590,11 @@ impl Softmax {
 /// The linked WGSL of a variant's dispatches, in order, for operands in separate buffers. Needs no device.
 #[must_use]
 pub fn wgsl(spec: &Spec, variant: &Variant, dialect: Dialect) -> Vec<String> {
-    Stage::of(variant.schedule)
-        .iter()
-        .map(|&stage| sources::program(spec, variant, stage, Form::default()).text(dialect))
-        .collect()
+    Stage::of(variant.schedule).iter().map(|&stage| stage_wgsl(spec, variant, stage, dialect)).collect()
+}
+
+pub(crate) fn stage_wgsl(spec: &Spec, variant: &Variant, stage: Stage, dialect: Dialect) -> String {
+    sources::program(spec, variant, stage, Form::default()).text(dialect)
 }
 
 /// The uniform buffer, the bind group, the dispatch.

@@ -105,7 +105,7 @@ impl Shard {
         }
         let (parts, part_quads) = softmax.variant.parts(src.cols);
         let groups = grid(caps, src.rows, u64::from(src.rows) * u64::from(parts))?;
-        let mut params = softmax.params(operands, &placement);
+        let mut params = softmax.params(self.stage, operands, &placement);
         params.grid_width = groups[0];
         (params.parts, params.part_quads, params.merged) = (parts, part_quads, merged);
         params.first_column = self.first_column;

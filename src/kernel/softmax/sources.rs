@@ -1,6 +1,6 @@
 //! Which fragments, bindings and operands each dispatch of a variant is made of.
 
-use super::{Dtype, Form, MaskType, Operands, PARTIAL_BYTES, Schedule, Spec, StageBinding, Variant, header};
+use super::{Dtype, Form, MaskType, Operands, PARTIAL_BYTES, Schedule, Spec, StageBinding, Tier, Variant, header};
 use crate::kernel::place::Operand;
 use crate::library::{Access, Program};
 use crate::shader::{Fragment, fragment};
@@ -15,6 +15,10 @@ pub(crate) enum Stage {
     Sum,
     /// Partial sums merged, probabilities written.
     Scale,
+    /// Effective logits before the temperature, as f32: `perturbed` of Gumbel-Softmax.
+    Logits,
+    /// One-hot rows from what sampling has chosen: `hard` of Gumbel-Softmax.
+    OneHot,
 }
 
 const PARAMS: StageBinding = StageBinding { what: "params", binding: 0, access: Access::Uniform };
@@ -27,19 +31,22 @@ impl Stage {
     /// (name, binding, written) of the storage buffers it uses, in order of binding.
     fn buffers(self, spec: &Spec) -> Vec<(&'static str, u32, bool)> {
         let o = &spec.options;
-        let writes = self != Self::Sum;
-        let sums = self != Self::Scale;
+        let reads = self != Self::OneHot;
+        let normalises = matches!(self, Self::Whole | Self::Scale);
         [
-            (true, ("src", 1, false)),
-            (writes, ("dst", 2, true)),
-            (writes && spec.lse, ("lse", 3, true)),
-            (o.mask.is_some(), ("mask", 4, false)),
-            (o.temperature, ("temperature", 5, false)),
-            (o.alibi, ("slopes", 6, false)),
-            (sums && o.sinks, ("sinks", 7, false)),
-            (o.lengths, ("lengths", 8, false)),
-            (self != Self::Whole, ("scratch", 9, true)),
-            (o.gumbel, ("seeds", 10, false)),
+            (reads, ("src", 1, false)),
+            (!reads, ("index", 1, false)),
+            (normalises, ("dst", 2, true)),
+            (self == Self::Logits, ("perturbed", 2, true)),
+            (self == Self::OneHot, ("hard", 2, true)),
+            (normalises && spec.lse, ("lse", 3, true)),
+            (reads && o.mask.is_some(), ("mask", 4, false)),
+            (self.divides() && o.temperature, ("temperature", 5, false)),
+            (reads && o.alibi, ("slopes", 6, false)),
+            (matches!(self, Self::Whole | Self::Sum) && o.sinks, ("sinks", 7, false)),
+            (reads && o.lengths, ("lengths", 8, false)),
+            (matches!(self, Self::Sum | Self::Scale), ("scratch", 9, true)),
+            (reads && o.gumbel, ("seeds", 10, false)),
         ]
         .into_iter()
         .filter(|(used, _)| *used)
@@ -47,9 +54,26 @@ impl Stage {
         .collect()
     }
 
-    /// A form as far as it concerns this dispatch: one that writes no output cannot read the input through it.
+    /// Whether it works with what the exponential is taken of.
+    fn divides(self) -> bool {
+        matches!(self, Self::Whole | Self::Sum | Self::Scale)
+    }
+
+    /// A form as far as it concerns this dispatch: one that writes no output of the input's type cannot read the input
+    /// through it.
     fn form(self, form: Form) -> Form {
-        Form { src_in_dst: form.src_in_dst && self != Self::Sum, ..form }
+        Form { src_in_dst: form.src_in_dst && matches!(self, Self::Whole | Self::Scale), ..form }
+    }
+
+    /// Columns that do not depend on each other: of a variant, only element types and geometry count.
+    fn variant(self, variant: &Variant) -> Variant {
+        let (input, output) = match self {
+            Self::Logits => (variant.input, Dtype::F32),
+            Self::OneHot => (variant.output, variant.output),
+            _ => return *variant,
+        };
+        let native_f16 = variant.native_f16 && input == Dtype::F16;
+        Variant { input, output, native_f16, tier: Tier::Baseline, keep: 0, ..*variant }
     }
 
     pub fn bindings(self, spec: &Spec, form: Form) -> Vec<StageBinding> {
@@ -77,7 +101,9 @@ impl Stage {
         for (what, binding, writes) in self.buffers(spec) {
             let (matrix, element) = match what {
                 "src" => (Some(operands.src), spec.input.bytes()),
-                "dst" => (Some(operands.dst), spec.output.bytes()),
+                "dst" | "hard" => (Some(operands.dst), spec.output.bytes()),
+                "perturbed" => (Some(operands.dst), 4),
+                "index" => (Some(operands.src), 4),
                 "lse" => (operands.lse, 4),
                 "mask" => (operands.mask.map(|m| m.matrix), mask_bytes),
                 "temperature" => (operands.temperature.map(|m| m.matrix), 4),
@@ -115,7 +141,7 @@ pub(crate) fn scratch_window(given: Matrix<'_>, bytes: u64) -> Result<Matrix<'_>
 
 /// Everything that decides which machine code runs.
 pub(crate) fn program(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Program {
-    let form = stage.form(form);
+    let (form, variant) = (stage.form(form), &stage.variant(variant));
     let bindings = stage.bindings(spec, form);
     let mut overrides = vec![("WIDTH", f64::from(variant.width))];
     overrides.push(("LANES", f64::from(variant.lanes)));
@@ -131,22 +157,27 @@ pub(crate) fn program(spec: &Spec, variant: &Variant, stage: Stage, form: Form) 
 /// The variant's name, then what is in use.
 fn name(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> String {
     let o = &spec.options;
-    let mut name = variant.to_string();
+    let (reads, divides) = (stage != Stage::OneHot, stage.divides());
+    let mut name = match stage {
+        Stage::Logits => elementwise("perturbed", variant, variant.input),
+        Stage::OneHot => elementwise("onehot", variant, variant.output),
+        _ => variant.to_string(),
+    };
     for (used, suffix) in [
         (stage == Stage::Sum, "#sum"),
         (stage == Stage::Scale, "#scale"),
-        (spec.log, "+log"),
-        (spec.lse, "+lse"),
-        (o.scale.is_some(), "+scale"),
-        (o.soft_cap.is_some(), "+cap"),
-        (o.causal, "+causal"),
-        (o.alibi, "+alibi"),
-        (o.mask == Some(MaskType::F32), "+mask"),
-        (o.mask == Some(MaskType::F16), "+mask16"),
-        (o.temperature, "+temperature"),
-        (o.lengths, "+lengths"),
-        (o.sinks, "+sinks"),
-        (o.gumbel, "+gumbel"),
+        (divides && spec.log, "+log"),
+        (divides && spec.lse, "+lse"),
+        (reads && o.scale.is_some(), "+scale"),
+        (reads && o.soft_cap.is_some(), "+cap"),
+        (reads && o.causal, "+causal"),
+        (reads && o.alibi, "+alibi"),
+        (reads && o.mask == Some(MaskType::F32), "+mask"),
+        (reads && o.mask == Some(MaskType::F16), "+mask16"),
+        (divides && o.temperature, "+temperature"),
+        (reads && o.lengths, "+lengths"),
+        (divides && o.sinks, "+sinks"),
+        (reads && o.gumbel, "+gumbel"),
         (form.src_in_dst, "@shared"),
         (form.write_all, "@pooled"),
     ] {
@@ -155,6 +186,11 @@ fn name(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> String {
         }
     }
     name
+}
+
+fn elementwise(what: &str, variant: &Variant, dtype: Dtype) -> String {
+    let (dtype, quads) = (if variant.native_f16 { "f16n" } else { dtype.name() }, if variant.quads { 4 } else { 1 });
+    format!("gumbel/{what}/{dtype}/baseline/w{}l{}/x{quads}", variant.width, variant.lanes)
 }
 
 /// One of two fragments.
@@ -166,40 +202,65 @@ macro_rules! either {
 
 fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fragment> {
     let o = &spec.options;
+    if stage == Stage::OneHot {
+        let mut list = vec![
+            fragment!("lib/params"),
+            fragment!("lib/lane"),
+            fragment!("lib/entry_baseline"),
+            fragment!("lib/piece"),
+            fragment!("lib/status"),
+            fragment!("gumbel_one_hot"),
+        ];
+        list.extend(operand_fragments(spec, variant, stage, form));
+        list.extend(conversions(&[variant.output]));
+        list.push(destination(variant));
+        return list;
+    }
     let rival = variant.schedule.is_rival();
     let mut list = vec![
         fragment!("lib/params"),
         fragment!("lib/lane"),
         fragment!("lib/exp"),
-        fragment!("lib/partial"),
-        either!(rival, "lib/sum_online", "lib/sum_extended"),
         fragment!("lib/row"),
-        either!(o.scale.is_some(), "lib/scale_on", "lib/scale_off"),
+        match (o.scale.is_some(), o.gumbel) {
+            (false, _) => fragment!("lib/scale_off"),
+            (true, false) => fragment!("lib/scale_on"),
+            // So that the column with the most noise and logit is the one that sampling chooses.
+            (true, true) => fragment!("lib/scale_fenced"),
+        },
         either!(o.soft_cap.is_some(), "lib/cap_on", "lib/cap_off"),
         either!(o.causal || o.alibi, "lib/position_on", "lib/position_off"),
         either!(o.alibi, "lib/slopes_on", "lib/slopes_off"),
-        either!(o.temperature, "lib/temperature_on", "lib/temperature_off"),
+        either!(stage.divides() && o.temperature, "lib/temperature_on", "lib/temperature_off"),
         fragment!("lib/bits_off"),
         either!(o.gumbel, "lib/stream_on", "lib/stream_off"),
         either!(o.gumbel, "lib/perturbed_on", "lib/perturbed_off"),
         limit(spec, variant),
         mask_fragment(o.mask, variant.quads),
     ];
-    list.extend(variant.tier.fragments());
     if o.gumbel {
         list.extend([fragment!("lib/philox"), fragment!("lib/noise")]);
     }
-    let f16 = variant.input == Dtype::F16 || variant.output == Dtype::F16 || o.mask == Some(MaskType::F16);
-    if f16 {
-        list.push(fragment!("lib/half"));
-    }
-    if variant.input == Dtype::Bf16 || variant.output == Dtype::Bf16 {
-        list.push(fragment!("lib/brain"));
-    }
-    let sums = stage != Stage::Scale;
-    list.push(either!(sums && o.sinks, "lib/sinks_on", "lib/sinks_off"));
+    let mut types = vec![variant.input, variant.output];
+    types.extend((o.mask == Some(MaskType::F16)).then_some(Dtype::F16));
+    list.extend(conversions(&types));
     list.extend(operand_fragments(spec, variant, stage, form));
     list.push(source_fragment(variant.input, variant.native_f16, variant.quads));
+    if stage == Stage::Logits {
+        list.extend([
+            fragment!("lib/entry_baseline"),
+            fragment!("lib/piece"),
+            fragment!("gumbel"),
+            destination(variant),
+        ]);
+        return list;
+    }
+    list.extend(variant.tier.fragments());
+    list.extend([
+        fragment!("lib/partial"),
+        either!(rival, "lib/sum_online", "lib/sum_extended"),
+        either!(stage != Stage::Scale && o.sinks, "lib/sinks_on", "lib/sinks_off"),
+    ]);
     if stage != Stage::Sum {
         list.push(fragment!("lib/pass_write"));
     }
@@ -227,6 +288,18 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
     list.push(kernel(variant.schedule, stage));
     if variant.schedule == Schedule::Reload {
         list.push(either!(variant.quads, "lib/reload_x4", "lib/reload_x1"));
+    }
+    list
+}
+
+/// How elements of these types are taken from words and put into them.
+fn conversions(types: &[Dtype]) -> Vec<Fragment> {
+    let mut list = Vec::new();
+    if types.contains(&Dtype::F16) {
+        list.push(fragment!("lib/half"));
+    }
+    if types.contains(&Dtype::Bf16) {
+        list.push(fragment!("lib/brain"));
     }
     list
 }
@@ -280,7 +353,8 @@ fn operand_fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -
         list.push(match what {
             "src" if form.src_in_dst => either!(atomic, "lib/operand_src_in_dst_atomic", "lib/operand_src_in_dst"),
             "src" => either!(w, "lib/operand_src_read_write", "lib/operand_src_read"),
-            "dst" => fragment!("lib/operand_dst"),
+            "index" => either!(w, "lib/operand_index_read_write", "lib/operand_index_read"),
+            "dst" | "perturbed" | "hard" => fragment!("lib/operand_dst"),
             "mask" => either!(w, "lib/operand_mask_read_write", "lib/operand_mask_read"),
             "temperature" => either!(w, "lib/operand_temperature_read_write", "lib/operand_temperature_read"),
             "slopes" => either!(w, "lib/operand_slopes_read_write", "lib/operand_slopes_read"),

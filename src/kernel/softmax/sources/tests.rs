@@ -65,7 +65,8 @@ fn programs(variants: impl Iterator<Item = Variant>) -> Vec<Program> {
             let (log, lse) = (i % 2 == 1 && !reload, i % 3 == 1);
             let spec = Spec { log, lse, options, input: v.input, output: v.output, ..Spec::new(Shape::new(1, 4)) };
             for form in FORMS.into_iter().filter(|f| !f.src_in_dst || v.input == v.output) {
-                all.extend(Stage::of(v.schedule).iter().map(|&stage| program(&spec, &v, stage, form)));
+                let others = if options.gumbel { &[Stage::Logits, Stage::OneHot][..] } else { &[] };
+                all.extend(Stage::of(v.schedule).iter().chain(others).map(|&stage| program(&spec, &v, stage, form)));
             }
         }
     }

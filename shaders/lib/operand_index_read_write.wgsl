@@ -1,0 +1,5 @@
+@group(0) @binding(1) var<storage, read_write> choices: array<u32>;
+
+fn choice_of(row: u32) -> u32 {
+    return choices[params.src_offset + row * params.src_stride];
+}
