@@ -19,9 +19,13 @@ const ALL: Outputs = Outputs { soft: true, lse: true, index: true, hard: true, p
 fn quick_profile_on_every_adapter() {
     let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
     assert!(!all.is_empty(), "no adapter: tools/test installs one");
-    for gpu in &all {
-        let report = run(gpu, cases(Profile::Quick), |_, _| {});
-        println!("{} ({:?})\n{report}", gpu.info.name, gpu.info.backend);
+    let reports = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            all.iter().map(|gpu| scope.spawn(|| (&gpu.info, run(gpu, cases(Profile::Quick), |_, _| {})))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    for (info, report) in reports {
+        println!("{} ({:?})\n{report}", info.name, info.backend);
         assert!(report.ok());
         // Four storage buffers, as on GL here, are too few for a softmax with everything.
         assert!(report.executed >= 80, "{} cases", report.executed);
@@ -57,7 +61,9 @@ fn bad_operands_are_refused() {
     assert!(kernel.bind(&good).unwrap().dispatches() >= 4);
     let error = |bad: Operands<'_>| kernel.bind(&bad).unwrap_err().to_string();
     assert!(error(Operands { index: None, ..good }).contains("index"));
-    assert!(error(Operands { soft: Some(Matrix::new(soft, 8, 99)), ..good }).contains("soft: expected 8 x 100, got 8 x 99"));
+    assert!(
+        error(Operands { soft: Some(Matrix::new(soft, 8, 99)), ..good }).contains("soft: expected 8 x 100, got 8 x 99")
+    );
     assert!(error(Operands { index: Some(Matrix::new(index, 7, 1)), ..good }).contains("index: expected 8 x 1"));
     let hot = Some(PerRow::each(Matrix::new(seeds, 8, 1)));
     assert!(error(Operands { temperature: hot, ..good }).contains("temperature"));

@@ -49,7 +49,9 @@
 //! ```
 
 use super::place::{Operand, refuse_aliases};
-use super::softmax::{Dtype, EmptyRow, MaskType, PARTIAL_BYTES, PerRow, Shape, Softmax, Stage, given, per_row, scratch_window};
+use super::softmax::{
+    Dtype, EmptyRow, MaskType, PARTIAL_BYTES, PerRow, Shape, Softmax, Stage, given, per_row, scratch_window,
+};
 use super::{sample, softmax};
 use crate::shader::Dialect;
 use crate::{BindError, Bound, BuildError, Library, Matrix};
@@ -146,12 +148,7 @@ impl Spec {
         let o = &self.options;
         sample::Spec {
             input: self.input,
-            options: sample::Options {
-                scale: o.scale,
-                mask: o.mask,
-                lengths: o.lengths,
-                ..sample::Options::default()
-            },
+            options: sample::Options { scale: o.scale, mask: o.mask, lengths: o.lengths, ..sample::Options::default() },
             variant: self.sample,
             ..sample::Spec::new(self.shape)
         }
@@ -344,7 +341,8 @@ impl Gumbel {
         per_row("temperature", o.temperature, operands.temperature.as_ref(), rows, 1)?;
         per_row("lengths", o.lengths, operands.lengths.as_ref(), rows, 1)?;
         let variant = self.softmax.variant();
-        let windows = [Some(operands.src), operands.mask.map(|m| m.matrix), operands.soft, operands.hard, operands.perturbed];
+        let windows =
+            [Some(operands.src), operands.mask.map(|m| m.matrix), operands.soft, operands.hard, operands.perturbed];
         for (what, m) in ["src", "mask", "soft", "hard", "perturbed"].into_iter().zip(windows) {
             if variant.quads && m.is_some_and(|m| !m.in_quads()) {
                 return Err(BindError::NotInQuads { what, variant: variant.to_string() });
@@ -375,7 +373,9 @@ impl Gumbel {
             ("scratch", scratch, PARTIAL_BYTES / 4, true),
         ]
         .into_iter()
-        .filter_map(|(what, matrix, element, writes)| Some(Operand { binding: 0, what, matrix: matrix?, element, writes }))
+        .filter_map(|(what, matrix, element, writes)| {
+            Some(Operand { binding: 0, what, matrix: matrix?, element, writes })
+        })
         .collect();
         refuse_aliases(&list, &[("src", "soft"), ("src", "hard")])
     }
@@ -383,12 +383,7 @@ impl Gumbel {
 
 /// The linked WGSL of the dispatches, in order, for operands in separate buffers. Needs no device.
 #[must_use]
-pub fn wgsl(
-    spec: &Spec,
-    softmax: &softmax::Variant,
-    sample: Option<sample::Variant>,
-    dialect: Dialect,
-) -> Vec<String> {
+pub fn wgsl(spec: &Spec, softmax: &softmax::Variant, sample: Option<sample::Variant>, dialect: Dialect) -> Vec<String> {
     let mut texts = Vec::new();
     if let Some(variant) = sample.filter(|_| spec.outputs.index) {
         texts.extend(sample::wgsl(&spec.sample(), &variant, dialect));

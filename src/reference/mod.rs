@@ -5,8 +5,6 @@ mod gumbel;
 mod sample;
 mod softmax;
 
-pub use gumbel::{
-    concrete_log_density, exp_concrete_log_density, gumbel, gumbel_log_density, one_hot, perturbed,
-};
+pub use gumbel::{concrete_log_density, exp_concrete_log_density, gumbel, gumbel_log_density, one_hot, perturbed};
 pub use sample::{block_choice, choice, choices};
 pub use softmax::{Partial, Problem, Row, Shared};
