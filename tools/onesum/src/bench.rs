@@ -2,6 +2,8 @@
 
 pub mod contest;
 mod report;
+pub mod rounds;
+mod sampling;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,13 +11,15 @@ use std::str::FromStr;
 use indicatif::{ProgressBar, ProgressStyle};
 use onesum::Caps;
 use onesum::host::Gpu;
+use onesum::sample;
 use onesum::softmax::{Dtype, Schedule, Shape, Tier, Variant};
 
 use crate::device::{self, AdapterRecord};
 use crate::failure::Failure;
 use crate::tensor::write_text;
 use crate::terminal::say;
-use contest::{Contest, Plan};
+use contest::Contest;
+use rounds::Plan;
 
 /// Rows and columns that are measured unless `--shape` says otherwise.
 pub const SHAPES: [(u32, u32); 8] = [
@@ -38,6 +42,8 @@ Examples:
   onesum bench --json bench.json --csv bench.csv     all shapes, with records
   onesum bench stream --shape 2048x4096              every variant named *stream* (f32, x4)
   onesum bench softmax/stream/f16                    f16: a filter may name element types
+  onesum bench sample                                sampling: against a bare read, an arg max, and softmax
+                                                     followed by the inverse of its distribution function
 
 Method: uniform random logits in [-10, 10) from a fixed seed. Every variant's result is held
 against the CPU reference (on a sample of rows) before it is timed; one outside its error
@@ -45,7 +51,9 @@ budget is shown as WRONG and not timed (exit code 3). Time is the GPU's own (tim
 it offers that, else, and on CPU adapters, from submit to done of several dispatches. Buffers
 rotate past the last cache. Competitors take turns: copy, A, B, C, copy, A, B, C, ...; 'x copy'
 is the time per byte over that of the copy in the same round, as median and quartiles. The copy
-is the fastest of the copy kernels. GB/s counts one read and one write of each element.";
+is the fastest of the copy kernels. GB/s counts one read and one write of each element.
+Of sampling, 'x read' is the time over that of a kernel that only reads; every draw is compared with
+the CPU's (on a sample of rows); temperature 0.7, a seed a row.";
 
 /// Measure speed against a copy kernel and rival algorithms.
 #[derive(clap::Args)]
@@ -100,13 +108,21 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             return Err(Failure::error(format!("{}: cannot write: there is no such folder", path.display())));
         }
     }
+    let filter = args.filter.as_deref();
+    let draws = filter.is_some_and(|f| f.starts_with("sample"));
     let shapes: Vec<_> = match (&args.shapes[..], args.quick) {
+        ([], true) if draws => sampling::QUICK_SHAPES.to_vec(),
+        ([], false) if draws => sampling::SHAPES.to_vec(),
         ([], true) => QUICK_SHAPES.to_vec(),
         ([], false) => SHAPES.to_vec(),
         (given, _) => given.iter().map(|s| (s.0, s.1)).collect(),
     };
-    let filter = args.filter.as_deref();
-    if let Some(filter) = filter.filter(|f| !Variant::all().any(|v| v.to_string().contains(f))) {
+    let names: Vec<_> = if draws {
+        sample::Variant::all().map(|v| v.to_string()).collect()
+    } else {
+        Variant::all().map(|v| v.to_string()).collect()
+    };
+    if let Some(filter) = filter.filter(|f| !names.iter().any(|name| name.contains(f))) {
         return Err(Failure::error(format!("no variant's name contains {filter:?}; `onesum wgsl --list` lists them")));
     }
     let gpu = device::open(args.adapter.as_deref())?;
@@ -115,7 +131,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut records = Vec::new();
     for (rows, cols) in shapes {
         let shape = Shape::new(rows, cols);
-        let result = one_shape(&gpu, &plan, shape, filter)?;
+        let result = match filter {
+            Some(filter) if draws => one_sampling(&gpu, &plan, shape, filter)?,
+            _ => one_shape(&gpu, &plan, shape, filter)?,
+        };
         say(&report::table(&result))?;
         records.extend(report::records(&result));
     }
@@ -132,7 +151,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn one_shape(gpu: &Gpu, plan: &Plan, shape: Shape, filter: Option<&str>) -> Result<contest::Outcome, Failure> {
+fn one_shape(gpu: &Gpu, plan: &Plan, shape: Shape, filter: Option<&str>) -> Result<rounds::Outcome, Failure> {
     let variants = match filter {
         None => interesting(gpu.library.caps(), &shape),
         Some(filter) => matching(gpu.library.caps(), &shape, filter),
@@ -144,6 +163,18 @@ fn one_shape(gpu: &Gpu, plan: &Plan, shape: Shape, filter: Option<&str>) -> Resu
         bar.set_message(format!("checking {variant}"));
         contest.enter(variant)?;
     }
+    bar.set_length(u64::from(plan.repeats));
+    bar.set_message("timing");
+    let outcome = contest.run(|| bar.inc(1))?;
+    bar.finish_and_clear();
+    Ok(outcome)
+}
+
+fn one_sampling(gpu: &Gpu, plan: &Plan, shape: Shape, filter: &str) -> Result<rounds::Outcome, Failure> {
+    let logits = contest::random_logits(shape.rows as usize * shape.cols as usize);
+    let bar = progress(&shape);
+    bar.set_message("checking");
+    let contest = sampling::contest(gpu, plan, shape, &logits, filter)?;
     bar.set_length(u64::from(plan.repeats));
     bar.set_message("timing");
     let outcome = contest.run(|| bar.inc(1))?;

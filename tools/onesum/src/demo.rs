@@ -8,7 +8,8 @@ use onesum::host::Gpu;
 use onesum::softmax::Shape;
 use serde::Deserialize;
 
-use crate::bench::contest::{Contest, Plan, Standing, Timing};
+use crate::bench::contest::Contest;
+use crate::bench::rounds::{Plan, Standing, Timing};
 use crate::check::{self, Verdict};
 use crate::device::{self, AdapterRecord};
 use crate::draws::{Drawn, Draws};
@@ -170,10 +171,10 @@ fn timing(gpu: &Gpu, job: &Job, outcome: &Outcome) -> Result<Timing, Failure> {
     let mut contest = Contest::new(gpu, &plan, shape, &job.src)?;
     contest.enter(outcome.variant)?;
     let entrants = contest.run(|| ())?.entrants;
-    match entrants.into_iter().next() {
-        Some((_, Standing::Timed(timing))) => Ok(timing),
-        Some((_, Standing::Wrong(why))) => Err(Failure::OutsideBudget(why)),
-        Some((_, Standing::Refused(why))) => Err(Failure::Error(why)),
+    match entrants.into_iter().next().map(|e| e.standing) {
+        Some(Standing::Timed(timing)) => Ok(timing),
+        Some(Standing::Wrong(why)) => Err(Failure::OutsideBudget(why)),
+        Some(Standing::Refused(why)) => Err(Failure::Error(why)),
         None => Err(Failure::error("nothing was timed")),
     }
 }

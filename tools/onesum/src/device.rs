@@ -71,6 +71,18 @@ pub struct Elapsed {
     pub cpu: f64,
 }
 
+/// Work that goes into a compute pass.
+pub trait Turn {
+    /// Records it.
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>);
+}
+
+impl Turn for Bound {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        Bound::record(self, pass);
+    }
+}
+
 /// Measures work: by timestamps of the GPU where it offers them, else from submit to done.
 pub struct Clock {
     queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
@@ -109,7 +121,11 @@ impl Clock {
     }
 
     /// Runs the steps in one pass, in order, and waits until they are done.
-    pub fn time<'a>(&self, gpu: &Gpu, steps: impl Iterator<Item = &'a Bound>) -> Result<Elapsed, HostError> {
+    pub fn time<'a, T: Turn + ?Sized + 'a>(
+        &self,
+        gpu: &Gpu,
+        steps: impl Iterator<Item = &'a T>,
+    ) -> Result<Elapsed, HostError> {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let timestamp_writes = self.queries.as_ref().map(|(query_set, _)| wgpu::ComputePassTimestampWrites {

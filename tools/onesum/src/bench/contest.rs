@@ -7,178 +7,14 @@ use onesum::reference::Row;
 use onesum::softmax::{Dtype, Operands, PARTIAL_BYTES, Shape, Spec, Variant};
 use onesum::{Bound, BuildError, Matrix, copy};
 
+use super::rounds::{Entrant, Outcome, Plan, Runner, Standing, Yardstick, fastest, take_turns};
 use crate::check::{self, Making, Verdict};
-use crate::device::{Clock, Elapsed};
 use crate::elements::{decode_into, encode};
 use crate::failure::Failure;
 use crate::job::Job;
 
-/// How contests on one device are run.
-pub struct Plan {
-    /// Rounds.
-    pub repeats: u32,
-    /// Seconds of work in one submit, about.
-    pub submit: f64,
-    /// Bytes that operands rotate over, at least.
-    pub rotate: u64,
-    /// Elements that are held against the reference, about.
-    pub checked: usize,
-    /// The adapter runs on the CPU, so that the process's CPU time means something.
-    pub cpu: bool,
-    clock: Clock,
-}
-
-impl Plan {
-    /// For this device.
-    pub fn new(gpu: &Gpu, quick: bool, repeats: Option<u32>) -> Self {
-        let cpu = gpu.info.device_type == wgpu::DeviceType::Cpu;
-        Self {
-            repeats: repeats.unwrap_or(if quick { 7 } else { 21 }),
-            submit: match (cpu, quick) {
-                (true, true) => 0.005,
-                (true, false) => 0.03,
-                (false, _) => 0.003,
-            },
-            // Past the last cache of any CPU or GPU that is likely to be met.
-            rotate: if cpu { 128 << 20 } else { 512 << 20 },
-            checked: 1 << 17,
-            cpu,
-            clock: Clock::new(gpu),
-        }
-    }
-
-    /// What times are measured by.
-    pub fn method(&self) -> &'static str {
-        self.clock.method()
-    }
-
-    /// One line for people.
-    pub fn line(&self) -> String {
-        format!("{} rounds, {}, buffers rotate over {} MiB", self.repeats, self.method(), self.rotate >> 20)
-    }
-}
-
-/// Median and quartiles.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct Spread {
-    /// A quarter is below.
-    pub q1: f64,
-    /// Half is below.
-    pub median: f64,
-    /// A quarter is above.
-    pub q3: f64,
-}
-
-impl Spread {
-    /// Of these values; NaN if there are none.
-    pub fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut sorted: Vec<f64> = values.collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let place = share * sorted.len().saturating_sub(1) as f64;
-            let (low, high) = (place.floor() as usize, place.ceil() as usize);
-            match (sorted.get(low), sorted.get(high)) {
-                (Some(a), Some(b)) => a + (b - a) * place.fract(),
-                _ => f64::NAN,
-            }
-        };
-        Self { q1: at(0.25), median: at(0.5), q3: at(0.75) }
-    }
-}
-
-/// What came of one competitor.
-#[derive(Clone, Debug)]
-pub enum Standing {
-    /// Right and timed.
-    Timed(Timing),
-    /// Outside its error budget: not timed.
-    Wrong(String),
-    /// Could not be built or bound here.
-    Refused(String),
-}
-
-/// How fast it was.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// Seconds per dispatch.
-    pub seconds: Spread,
-    /// Time per byte over the copy's of the same round.
-    pub ratio: Spread,
-    /// The same of the process's CPU time, where the adapter runs on the CPU.
-    pub cpu_ratio: Option<Spread>,
-    /// Bytes per second of ideal traffic: one read and one write.
-    pub bandwidth: f64,
-    /// From the reference, on the rows checked.
-    pub worst_ulp: f64,
-    /// Rows checked.
-    pub rows_checked: usize,
-}
-
-/// A shape's results.
-pub struct Outcome {
-    /// The shape.
-    pub shape: Shape,
-    /// The fastest copy kernel's name and time.
-    pub copy: (copy::Variant, Timing),
-    /// The variant that `select` picks for f32.
-    pub chosen: Variant,
-    /// Everyone else.
-    pub entrants: Vec<(Variant, Standing)>,
-}
-
-/// One that runs.
-struct Runner {
-    /// One for each set of buffers.
-    bounds: Vec<Bound>,
-    /// Ideal traffic of one dispatch.
-    bytes: u64,
-    /// Dispatches in a submit.
-    count: usize,
-    /// Where it is in the rotation.
-    next: usize,
-    samples: Vec<Elapsed>,
-}
-
-impl Runner {
-    fn new(bounds: Vec<Bound>, bytes: u64) -> Self {
-        Self { bounds, bytes, count: 1, next: 0, samples: Vec::new() }
-    }
-
-    /// Time of one dispatch, over a submit of several.
-    fn sample(&mut self, gpu: &Gpu, clock: &Clock) -> Result<Elapsed, HostError> {
-        let turns = (0..self.count).map(|i| &self.bounds[(self.next + i) % self.bounds.len()]);
-        let total = clock.time(gpu, turns)?;
-        self.next = (self.next + self.count) % self.bounds.len();
-        let count = self.count as f64;
-        Ok(Elapsed { seconds: total.seconds / count, cpu: total.cpu / count })
-    }
-
-    /// Warms up and finds how many dispatches make a submit of about the planned length.
-    fn prepare(&mut self, gpu: &Gpu, plan: &Plan) -> Result<(), HostError> {
-        self.sample(gpu, &plan.clock)?;
-        let once = self.sample(gpu, &plan.clock)?.seconds;
-        self.count = (plan.submit / once.max(1e-7)).ceil().clamp(1.0, 500.0) as usize;
-        self.sample(gpu, &plan.clock)?;
-        Ok(())
-    }
-
-    fn timing(&self, copy: &Self, cpu: bool, verdict: &Verdict) -> Timing {
-        let scale = copy.bytes as f64 / self.bytes as f64;
-        let rounds = || self.samples.iter().zip(&copy.samples);
-        let seconds = Spread::of(self.samples.iter().map(|s| s.seconds));
-        Timing {
-            seconds,
-            ratio: Spread::of(rounds().map(|(own, copy)| own.seconds / copy.seconds * scale)),
-            cpu_ratio: cpu.then(|| Spread::of(rounds().map(|(own, copy)| own.cpu / copy.cpu * scale))),
-            bandwidth: self.bytes as f64 / seconds.median,
-            worst_ulp: verdict.worst_ulp.unwrap_or(0.0),
-            rows_checked: verdict.rows,
-        }
-    }
-}
-
 /// One that was found right, or why it does not take part.
-type Entrant = Result<(Runner, Verdict), Standing>;
+type Candidate = Result<(Runner, Verdict), Standing>;
 
 /// A contest that is being prepared.
 pub struct Contest<'a> {
@@ -191,7 +27,7 @@ pub struct Contest<'a> {
     src: HashMap<Dtype, Vec<wgpu::Buffer>>,
     dst: Vec<wgpu::Buffer>,
     copy: (copy::Variant, Runner),
-    entrants: Vec<(Variant, Entrant)>,
+    entrants: Vec<(Variant, Candidate)>,
 }
 
 /// What outputs hold before a check: a signalling NaN that no kernel writes.
@@ -220,7 +56,7 @@ impl<'a> Contest<'a> {
         Ok(())
     }
 
-    fn judge(&mut self, variant: Variant, bounds: Vec<Bound>) -> Result<Entrant, Failure> {
+    fn judge(&mut self, variant: Variant, bounds: Vec<Bound>) -> Result<Candidate, Failure> {
         let verdict = self.check(variant, &bounds[0])?;
         if let Some(wrong) = &verdict.wrong {
             return Ok(Err(Standing::Wrong(format!(
@@ -232,7 +68,7 @@ impl<'a> Contest<'a> {
             ))));
         }
         let bytes = self.logits.len() as u64 * (variant.input.bytes() + variant.output.bytes());
-        Ok(Ok((Runner::new(bounds, bytes), verdict)))
+        Ok(Ok((Runner::of(bounds, bytes), verdict)))
     }
 
     fn bind(&mut self, variant: Variant) -> Result<Vec<Bound>, HostError> {
@@ -291,39 +127,29 @@ impl<'a> Contest<'a> {
     }
 
     /// Lets all take turns; tells after each round.
-    pub fn run(mut self, mut tell: impl FnMut()) -> Result<Outcome, Failure> {
-        let (gpu, plan) = (self.gpu, self.plan);
-        for (_, entrant) in &mut self.entrants {
-            if let Ok((runner, _)) = entrant {
-                runner.prepare(gpu, plan)?;
-            }
-        }
-        for _ in 0..plan.repeats {
-            let copy = &mut self.copy.1;
-            let sample = copy.sample(gpu, &plan.clock)?;
-            copy.samples.push(sample);
-            for (_, entrant) in &mut self.entrants {
-                if let Ok((runner, _)) = entrant {
-                    let sample = runner.sample(gpu, &plan.clock)?;
-                    runner.samples.push(sample);
+    pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
+        let (gpu, plan, (copy_name, copy)) = (self.gpu, self.plan, &mut self.copy);
+        let timed = self.entrants.iter_mut().filter_map(|(_, candidate)| Some(&mut candidate.as_mut().ok()?.0));
+        take_turns(gpu, plan, std::iter::once(&mut *copy).chain(timed), tell)?;
+        let chosen = Variant::select(gpu.library.caps(), &self.shape, Dtype::F32, Dtype::F32);
+        let entrants = self.entrants.iter().map(|(variant, candidate)| {
+            let standing = match candidate {
+                Ok((runner, verdict)) => {
+                    let worst = Some(verdict.worst_ulp.unwrap_or(0.0));
+                    Standing::Timed(runner.timing(copy, plan.cpu, worst, verdict.rows))
                 }
-            }
-            tell();
-        }
-        let copy = &self.copy.1;
-        let entrants = self.entrants.iter().map(|(variant, entrant)| {
-            let standing = match entrant {
-                Ok((runner, verdict)) => Standing::Timed(runner.timing(copy, plan.cpu, verdict)),
                 Err(standing) => standing.clone(),
             };
-            (*variant, standing)
+            let role = match variant {
+                v if *v == chosen => "chosen",
+                v if v.schedule.is_rival() => "rival",
+                _ => "other",
+            };
+            Entrant { name: variant.to_string(), role, standing }
         });
-        Ok(Outcome {
-            shape: self.shape,
-            copy: (self.copy.0, copy.timing(copy, plan.cpu, &Verdict::default())),
-            chosen: Variant::select(gpu.library.caps(), &self.shape, Dtype::F32, Dtype::F32),
-            entrants: entrants.collect(),
-        })
+        let entrants = entrants.collect();
+        let unit = (copy_name.to_string(), copy.timing(copy, plan.cpu, None, 0));
+        Ok(Outcome { shape: (self.shape.rows, self.shape.cols), yardstick: Yardstick::Copy, unit, entrants })
     }
 }
 
@@ -352,22 +178,9 @@ fn fastest_copy(
         if gpu.download(&dst[0], quads as u64 * 16)? != data[..quads * 16] {
             return Err(Failure::OutsideBudget(format!("{variant} does not copy right on this adapter")));
         }
-        let mut runner = Runner::new(bounds, quads as u64 * 32);
-        runner.prepare(gpu, plan)?;
-        runners.push((variant, runner));
+        runners.push((variant, Runner::of(bounds, quads as u64 * 32)));
     }
-    // Taking turns here too.
-    for _ in 0..plan.repeats.min(5) {
-        for (_, runner) in &mut runners {
-            let sample = runner.sample(gpu, &plan.clock)?;
-            runner.samples.push(sample);
-        }
-    }
-    let median = |runner: &Runner| Spread::of(runner.samples.iter().map(|s| s.seconds)).median;
-    let fastest = runners.into_iter().min_by(|(_, a), (_, b)| median(a).total_cmp(&median(b)));
-    let (variant, mut runner) = fastest.ok_or_else(|| Failure::error("no copy kernel runs on this adapter"))?;
-    runner.samples.clear();
-    Ok((variant, runner))
+    fastest(gpu, plan, runners)?.ok_or_else(|| Failure::error("no copy kernel runs on this adapter"))
 }
 
 /// Uniform in [-10, 10), the same on every machine: `SplitMix64` (Steele, Lea & Flood 2014), seed 1.
@@ -387,14 +200,6 @@ pub fn random_logits(count: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quartiles_interpolate() {
-        let spread = Spread::of([4.0, 1.0, 3.0, 2.0, 5.0].into_iter());
-        assert_eq!(spread, Spread { q1: 2.0, median: 3.0, q3: 4.0 });
-        assert_eq!(Spread::of([1.0, 2.0].into_iter()).median, 1.5);
-        assert!(Spread::of(std::iter::empty()).median.is_nan());
-    }
 
     #[test]
     fn logits_are_in_range_and_repeatable() {

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use onesum::host::Gpu;
 use serde::Serialize;
 
-use super::contest::{Outcome, Plan, Spread, Standing};
+use super::rounds::{Outcome, Plan, Spread, Standing, Yardstick};
 use crate::device::AdapterRecord;
 
 /// The report of a run. Field names are stable; fields may be added.
@@ -45,92 +45,94 @@ pub struct Record {
     rows: u32,
     cols: u32,
     variant: String,
-    /// `copy`, `chosen` (by `select`), `other` or `rival`.
+    /// `copy` or `read` (the yardstick), `chosen` (by `select`), `other` or `rival`.
     role: &'static str,
     /// `timed`, `wrong` or `refused`; the rest is null unless timed.
     status: &'static str,
     /// Why it was not timed.
     reason: Option<String>,
     ms: Option<Spread>,
-    /// 10^9 bytes per second of ideal traffic: one read and one write of each element.
+    /// 10^9 bytes per second of ideal traffic: one read and, of a softmax, one write of each element.
     gb_per_s: Option<f64>,
-    /// Time per byte over the copy's of the same round.
+    /// Time per byte over the copy's of the same round; null of sampling.
     x_copy: Option<Spread>,
     /// The same of the process's CPU time; null unless the adapter runs on the CPU.
     x_copy_cpu: Option<Spread>,
+    /// Time over that of a kernel that only reads, of the same round; null of softmax.
+    x_read: Option<Spread>,
+    /// The same of the process's CPU time.
+    x_read_cpu: Option<Spread>,
     worst_ulp: Option<f64>,
     rows_checked: Option<usize>,
 }
 
 impl Record {
-    fn new(outcome: &Outcome, variant: String, role: &'static str, standing: &Standing) -> Self {
+    fn new(outcome: &Outcome, variant: &str, role: &'static str, standing: &Standing) -> Self {
         let (status, reason, timing) = match standing {
             Standing::Timed(timing) => ("timed", None, Some(*timing)),
             Standing::Wrong(why) => ("wrong", Some(why.clone()), None),
             Standing::Refused(why) => ("refused", Some(why.clone()), None),
         };
         let ms = |s: Spread| Spread { q1: s.q1 * 1e3, median: s.median * 1e3, q3: s.q3 * 1e3 };
-        let checked = timing.filter(|_| role != "copy");
+        let checked = timing.filter(|t| t.rows_checked > 0);
+        let (ratio, cpu) = (timing.map(|t| t.ratio), timing.and_then(|t| t.cpu_ratio));
+        let copies = outcome.yardstick == Yardstick::Copy;
         Self {
-            rows: outcome.shape.rows,
-            cols: outcome.shape.cols,
-            variant,
+            rows: outcome.shape.0,
+            cols: outcome.shape.1,
+            variant: variant.to_owned(),
             role,
             status,
             reason,
             ms: timing.map(|t| ms(t.seconds)),
             gb_per_s: timing.map(|t| t.bandwidth * 1e-9),
-            x_copy: timing.map(|t| t.ratio),
-            x_copy_cpu: timing.and_then(|t| t.cpu_ratio),
-            worst_ulp: checked.map(|t| t.worst_ulp),
+            x_copy: ratio.filter(|_| copies),
+            x_copy_cpu: cpu.filter(|_| copies),
+            x_read: ratio.filter(|_| !copies),
+            x_read_cpu: cpu.filter(|_| !copies),
+            worst_ulp: checked.and_then(|t| t.worst_ulp),
             rows_checked: checked.map(|t| t.rows_checked),
         }
     }
 }
 
-/// The records of one shape, the copy first.
+/// The records of one shape, the yardstick first.
 pub fn records(outcome: &Outcome) -> Vec<Record> {
-    let (copy, timing) = &outcome.copy;
-    let mut records = vec![Record::new(outcome, copy.to_string(), "copy", &Standing::Timed(*timing))];
-    records.extend(outcome.entrants.iter().map(|(variant, standing)| {
-        let role = match variant {
-            v if *v == outcome.chosen => "chosen",
-            v if v.schedule.is_rival() => "rival",
-            _ => "other",
-        };
-        Record::new(outcome, variant.to_string(), role, standing)
-    }));
+    let (unit, timing) = &outcome.unit;
+    let mut records = vec![Record::new(outcome, unit, outcome.yardstick.name(), &Standing::Timed(*timing))];
+    records.extend(outcome.entrants.iter().map(|e| Record::new(outcome, &e.name, e.role, &e.standing)));
     records
 }
 
 /// The table of one shape.
 pub fn table(outcome: &Outcome) -> String {
     let records = records(outcome);
-    let cpu = outcome.copy.1.cpu_ratio.is_some();
+    let (cpu, unit) = (outcome.unit.1.cpu_ratio.is_some(), outcome.yardstick.name());
     let width = records.iter().map(|r| r.variant.len()).max().unwrap_or(0);
     let mut text = format!(
         "\n{} x {}\n  {:width$}  {:6}  {:>9}  {:>8}  {:>6}  {:>11}{}  {:>9}\n",
-        outcome.shape.rows,
-        outcome.shape.cols,
+        outcome.shape.0,
+        outcome.shape.1,
         "variant",
         "",
         "ms",
         "GB/s",
-        "x copy",
+        format!("x {unit}"),
         "quartiles",
-        if cpu { "  x copy CPU" } else { "" },
+        if cpu { format!("  x {unit} CPU") } else { String::new() },
         "worst ULP"
     );
     for record in &records {
         let role = if record.role == "other" { "" } else { record.role };
         let _ = write!(text, "  {:width$}  {role:6}", record.variant);
-        let _ = match (&record.reason, record.ms, record.x_copy) {
+        let _ = match (&record.reason, record.ms, record.x_copy.or(record.x_read)) {
             (Some(reason), ..) => {
                 writeln!(text, "  {}: {reason}", if record.status == "wrong" { "WRONG" } else { "not run" })
             }
             (None, Some(ms), Some(x)) => {
                 let quartiles = format!("{:.2}..{:.2}", x.q1, x.q3);
-                let cpu = record.x_copy_cpu.map_or(String::new(), |c| format!("  {:>10.2}", c.median));
+                let cpu =
+                    record.x_copy_cpu.or(record.x_read_cpu).map_or(String::new(), |c| format!("  {:>10.2}", c.median));
                 let ulp = record.worst_ulp.map_or("-".to_owned(), number);
                 let gb = record.gb_per_s.unwrap_or_default();
                 writeln!(text, "  {:>9.3}  {gb:>8.2}  {:>6.2}  {quartiles:>11}{cpu}  {ulp:>9}", ms.median, x.median)
@@ -159,7 +161,7 @@ impl Report {
             method: Method {
                 clock: plan.method(),
                 rounds: plan.repeats,
-                order: "interleaved: copy, A, B, C, copy, A, B, C, ...; ratios within a round",
+                order: "interleaved: yardstick, A, B, C, yardstick, A, B, C, ...; ratios within a round",
                 data: "uniform in [-10, 10), SplitMix64, seed 1",
                 rotate_bytes: plan.rotate,
                 submit_seconds: plan.submit,
@@ -176,7 +178,7 @@ impl Report {
     /// The records, a line each. No field holds a comma or a quote.
     pub fn csv(&self) -> String {
         let mut text =
-            "rows,cols,variant,role,status,ms,gb_per_s,x_copy,x_copy_q1,x_copy_q3,x_copy_cpu,worst_ulp\n".to_owned();
+            "rows,cols,variant,role,status,ms,gb_per_s,x_copy,x_copy_q1,x_copy_q3,x_copy_cpu,worst_ulp,x_read,x_read_q1,x_read_q3,x_read_cpu\n".to_owned();
         let cell = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
         for r in &self.results {
             let x = |part: fn(&Spread) -> f64| cell(r.x_copy.as_ref().map(part));
@@ -188,6 +190,10 @@ impl Report {
                 x(|s| s.q3),
                 cell(r.x_copy_cpu.map(|s| s.median)),
                 cell(r.worst_ulp),
+                cell(r.x_read.map(|s| s.median)),
+                cell(r.x_read.map(|s| s.q1)),
+                cell(r.x_read.map(|s| s.q3)),
+                cell(r.x_read_cpu.map(|s| s.median)),
             ];
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{},{},{},{},{},{}", r.rows, r.cols, r.variant, r.role, r.status, cells.join(","));
