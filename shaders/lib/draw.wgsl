@@ -11,8 +11,11 @@ struct Race {
 }
 
 // Bounds are rounded like scores, and the slack of `gumbel_bound` is far above their rounding.
-fn entered(race: Race, draw: Draw, quad: u32, x: vec4<f32>) -> Race {
-    let bound = x + draw.temperature * gumbel_bound(noise_words(draw.row.stream, COLUMN, quad));
+fn bound_of(draw: Draw, quad: u32, x: vec4<f32>) -> vec4<f32> {
+    return x + draw.temperature * gumbel_bound(noise_words(draw.row.stream, COLUMN, quad));
+}
+
+fn entered(race: Race, quad: u32, bound: vec4<f32>) -> Race {
     let ahead = bound > race.first;
     let behind = select(bound, race.first, ahead);
     return Race(
@@ -51,22 +54,35 @@ struct Drawn {
 }
 
 // The best of the quads [first, end) of a row: for all invocations that share it. Few columns can win, and only for those are
-// there logarithms. Where the bounds leave more than one, all are computed.
+// there logarithms. Where the bounds leave more than one, all are computed. At temperature 0 no noise is made, and the bounds
+// are the scores themselves: the first of equals was there first.
 fn drawn_of(draw: Draw, at: Lane, subgroup_size: u32, first: u32, end: u32) -> Drawn {
     let row = draw.row;
     var race = Race(excluded4(), excluded4(), vec4(0u));
     var seen = no_class();
     var tally = tallied_nothing();
-    for (var q = first + at.first; q < end; q += 4u * at.step) {
+    let frozen = (bitcast<u32>(draw.temperature) & 0x7fffffffu) == 0u;
+    for (var q = first + at.first; q < select(0u, end, frozen); q += 4u * at.step) {
         let a = logits(row, q);
         let b = logits_or_nothing(row, q + at.step, end);
         let c = logits_or_nothing(row, q + 2u * at.step, end);
         let d = logits_or_nothing(row, q + 3u * at.step, end);
         seen = classed_four(seen, a, b, c, d);
-        race = entered(race, draw, q, a);
-        race = entered(race, draw, q + at.step, b);
-        race = entered(race, draw, q + 2u * at.step, c);
-        race = entered(race, draw, q + 3u * at.step, d);
+        race = entered(race, q, a);
+        race = entered(race, q + at.step, b);
+        race = entered(race, q + 2u * at.step, c);
+        race = entered(race, q + 3u * at.step, d);
+    }
+    for (var q = first + at.first; q < select(end, 0u, frozen); q += 4u * at.step) {
+        let a = logits(row, q);
+        let b = logits_or_nothing(row, q + at.step, end);
+        let c = logits_or_nothing(row, q + 2u * at.step, end);
+        let d = logits_or_nothing(row, q + 3u * at.step, end);
+        seen = classed_four(seen, a, b, c, d);
+        race = entered(race, q, bound_of(draw, q, a));
+        race = entered(race, q + at.step, bound_of(draw, q + at.step, b));
+        race = entered(race, q + 2u * at.step, bound_of(draw, q + 2u * at.step, c));
+        race = entered(race, q + 3u * at.step, bound_of(draw, q + 3u * at.step, d));
         tally = tallied(tally, draw, a, b, c, d);
     }
     var mine = with_class(winner(draw, race), seen);
@@ -74,7 +90,7 @@ fn drawn_of(draw: Draw, at: Lane, subgroup_size: u32, first: u32, end: u32) -> D
         mine.exponent = NOT_A_NUMBER;
     }
     mine = reduce(at, subgroup_size, mine, true);
-    let clear = all(race.second < vec4(mine.anchor)) || mine.exponent >= INFINITE;
+    let clear = frozen || all(race.second < vec4(mine.anchor)) || mine.exponent >= INFINITE;
     var winning = no_mass();
     for (var q = first + at.first; q < select(end, 0u, clear); q += at.step) {
         let x = logits(row, q);
