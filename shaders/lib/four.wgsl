@@ -21,7 +21,10 @@ fn four(row: Row, at: Lane, first: u32, quads: u32) -> Four {
 }
 
 fn sum_four(sum: Sum, row: Row, at: Lane, first: u32, x: Four) -> Sum {
-    return sum_with(sum, row, quad_of(at, first), LANES, x.a, x.b, x.c, x.d);
+    if (row.hard) {
+        return best_with(sum, quad_of(at, first), LANES, x.a, x.b, x.c, x.d);
+    }
+    return add(sum, x.a, x.b, x.c, x.d);
 }
 
 fn write_one(to: Target, q: u32, x: vec4<f32>) {

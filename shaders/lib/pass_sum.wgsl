@@ -1,8 +1,5 @@
-// Four quads of an invocation, `step` apart, the first at `q`.
-fn sum_with(so_far: Sum, row: Row, q: u32, step: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> Sum {
-    if (!row.hard) {
-        return add(so_far, a, b, c, d);
-    }
+// Four quads of an invocation, `step` apart, the first at `q`, in a row of temperature 0.
+fn best_with(so_far: Sum, q: u32, step: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> Sum {
     var sum = so_far;
     sum.seen = classed_four(sum.seen, a, b, c, d);
     sum.partial = best(sum.partial, a, params.first_column + q * 4u);
@@ -28,21 +25,25 @@ fn finished(row: Row, at: Lane, columns: Sum, with_sink: bool) -> Partial {
     return with_class(sum.partial, sum.seen);
 }
 
-// Pass 1 over the quads [first, end) of a row: what one of its invocations finds.
+// Pass 1 over the quads [first, end) of a row: what one of its invocations finds. Rows of temperature 0 have a loop of their
+// own, because some devices step through both sides of a branch within a loop.
 fn sum_of(row: Row, at: Lane, first: u32, end: u32, with_sink: bool) -> Partial {
     var sum = start();
+    let soft_end = select(end, 0u, row.hard);
     var q = first + at.first;
-    for (; q + 3u * at.step < end; q += 4u * at.step) {
-        let a = logits(row, q);
-        let b = logits(row, q + at.step);
-        let c = logits(row, q + 2u * at.step);
-        let d = logits(row, q + 3u * at.step);
-        sum = sum_with(sum, row, q, at.step, a, b, c, d);
+    for (; q + 3u * at.step < soft_end; q += 4u * at.step) {
+        sum = add(sum, logits(row, q), logits(row, q + at.step), logits(row, q + 2u * at.step), logits(row, q + 3u * at.step));
     }
-    if (q < end) {
+    if (q < soft_end) {
         let b = logits_or_nothing(row, q + at.step, end);
         let c = logits_or_nothing(row, q + 2u * at.step, end);
-        sum = sum_with(sum, row, q, at.step, logits(row, q), b, c, excluded4());
+        sum = add(sum, logits(row, q), b, c, excluded4());
+    }
+    for (; q < select(0u, end, row.hard); q += 4u * at.step) {
+        let b = logits_or_nothing(row, q + at.step, end);
+        let c = logits_or_nothing(row, q + 2u * at.step, end);
+        let d = logits_or_nothing(row, q + 3u * at.step, end);
+        sum = best_with(sum, q, at.step, logits(row, q), b, c, d);
     }
     return finished(row, at, sum, with_sink);
 }
