@@ -27,6 +27,8 @@ pub struct Draws {
     pub cols: usize,
     /// Additive mask, and how the GPU stores it.
     pub mask: Option<(Shared<f32>, MaskType)>,
+    /// Allowed columns, 32 to a word.
+    pub bits: Option<Shared<u32>>,
     /// Temperatures.
     pub temperature: Option<Shared<f32>>,
     /// Valid lengths.
@@ -70,6 +72,7 @@ impl Draws {
             rows,
             cols,
             mask: None,
+            bits: None,
             temperature: None,
             lengths: None,
             seed: 0,
@@ -93,7 +96,7 @@ impl Draws {
             draws: self.k,
             options: Options {
                 mask: self.mask.as_ref().map(|(_, ty)| *ty),
-                bits: false,
+                bits: self.bits.is_some(),
                 temperature: self.temperature.is_some(),
                 lengths: self.lengths.is_some(),
                 logprobs: self.logprobs,
@@ -121,9 +124,12 @@ impl Draws {
             });
             let temperature = self.temperature.as_ref().map(|t| gpu.upload(&bytes(&[t.row(row)[0].to_bits()])));
             let lengths = self.lengths.as_ref().map(|l| gpu.upload(&bytes(&[l.row(row)[0]])));
+            let allowed = self.bits.as_ref().map(|b| gpu.upload(&bytes(b.row(row))));
             let (mask, temperature, lengths) = (mask.transpose()?, temperature.transpose()?, lengths.transpose()?);
+            let allowed = allowed.transpose()?;
             let operands = Operands {
                 mask: mask.as_ref().map(|b| PerRow::one(Matrix::new(b, 1, cols))),
+                bits: allowed.as_ref().map(|b| PerRow::one(Matrix::new(b, 1, cols.div_ceil(32)))),
                 temperature: temperature.as_ref().map(|b| PerRow::one(Matrix::new(b, 1, 1))),
                 lengths: lengths.as_ref().map(|b| PerRow::one(Matrix::new(b, 1, 1))),
                 logprobs: self.logprobs.then(|| Matrix::new(&scored, count, 1 + self.k)),
@@ -150,6 +156,33 @@ impl Draws {
         Ok(drawn)
     }
 
+    /// The logits of a row, masked; what is excluded is -inf.
+    fn effective(&self, row: usize) -> Vec<f32> {
+        let mut x = self.src[row * self.cols..][..self.cols].to_vec();
+        if let Some((mask, _)) = &self.mask {
+            x.iter_mut().zip(mask.row(row)).for_each(|(x, m)| *x += m);
+        }
+        let length = self.lengths.as_ref().map_or(self.cols, |l| l.row(row)[0] as usize);
+        let allowed = |c: usize| self.bits.as_ref().is_none_or(|b| (b.row(row)[c / 32] >> (c % 32)) & 1 == 1);
+        for (c, x) in x.iter_mut().enumerate() {
+            if c >= length || !allowed(c) {
+                *x = f32::NEG_INFINITY;
+            }
+        }
+        x
+    }
+
+    fn temperature(&self, row: usize) -> f32 {
+        self.temperature.as_ref().map_or(1.0, |t| t.row(row)[0])
+    }
+
+    /// The probabilities that the columns of a row are drawn with, NaN if the row has no distribution.
+    pub fn probabilities(&self, row: usize) -> Vec<f64> {
+        let temperature = [self.temperature(row)];
+        let shared = PerRows { values: &temperature[..], map: RowMap::one() };
+        Problem { temperature: Some(shared), ..Problem::new(&self.effective(row), self.cols) }.row(0).probabilities
+    }
+
     /// Compares with what the CPU draws; how many draws.
     pub fn compare(&self, drawn: &Drawn) -> Result<usize, Failure> {
         let (count, k) = (self.count as usize, self.k as usize);
@@ -157,13 +190,8 @@ impl Draws {
         let part_quads = drawn.variant.parts(u32::try_from(self.cols)?, self.k).1;
         for &i in &draws {
             let (row, draw) = (i / count, i % count);
-            let mut x = self.src[row * self.cols..][..self.cols].to_vec();
-            if let Some((mask, _)) = &self.mask {
-                x.iter_mut().zip(mask.row(row)).for_each(|(x, m)| *x += m);
-            }
-            let length = self.lengths.as_ref().map_or(self.cols, |l| l.row(row)[0] as usize);
-            x.iter_mut().skip(length).for_each(|x| *x = f32::NEG_INFINITY);
-            let temperature = self.temperature.as_ref().map_or(1.0, |t| t.row(row)[0]);
+            let x = self.effective(row);
+            let temperature = self.temperature(row);
             let got: Vec<_> = drawn.words[i * k..][..k].iter().map(|&w| Status::of(w)).collect();
             let stream = self.stream(row, draw);
             let want = if drawn.variant.schedule.by_blocks() {

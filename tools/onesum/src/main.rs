@@ -14,6 +14,7 @@ mod elements;
 mod failure;
 mod info;
 mod job;
+mod plot;
 mod run;
 mod tensor;
 mod terminal;

@@ -92,6 +92,19 @@ impl Tensor {
     }
 }
 
+/// Reads a `.npy` file of u32 or i32: its shape and the bits of its numbers.
+///
+/// # Errors
+///
+/// [`TensorError::File`].
+pub fn read_words(path: &Path) -> Result<(Vec<usize>, Vec<u32>), TensorError> {
+    let read = || {
+        let (mut source, len) = open(path).map_err(Problem::Read)?;
+        npy::read_words(&mut *source, len)
+    };
+    read().map_err(|problem| TensorError::at(path, problem))
+}
+
 /// Why a tensor could not be read, written or used. One line; about a file, it starts with the path.
 ///
 /// The line holds the cause too, so `source()` has nothing to add.

@@ -86,6 +86,50 @@ fn several_columns_with_log_probabilities() {
     assert!(bad(&["run", "sample", "-i", &input, "-o", &output, "--logprobs", &output], 2).contains("same file"));
 }
 
+/// A picture shows every row's columns; a name that is no .svg, or another result's, is refused before anything is drawn.
+#[test]
+fn draws_are_plotted() {
+    let folder = Folder::new();
+    let nan = f32::NAN;
+    let input = folder.npy("x.npy", &[2, 3], &[0.0, 1.0, 2.0, nan, 0.0, 0.0]);
+    let (output, plot) = (folder.path("y.npy"), folder.path("y.svg"));
+    good(&["run", "sample", "-i", &input, "-o", &output, "--count", "100", "--plot", &plot]);
+    let svg = std::fs::read_to_string(&plot).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    for text in [
+        "row 0 of 2, 100 draws: the 3 likeliest columns",
+        "row 1 of 2: nothing to draw",
+        "expected, with two standard errors",
+    ] {
+        assert!(svg.contains(text), "{text}");
+    }
+    std::fs::remove_file(&output).unwrap();
+    for path in [&folder.path("y.png"), &output] {
+        bad(&["run", "sample", "-i", &input, "-o", &output, "--plot", path], 2);
+    }
+    assert_eq!(folder.names(), ["x.npy", "y.svg"]);
+}
+
+/// Words of 32 columns, for all rows or each: what they forbid is never drawn.
+#[test]
+fn bits_allow_columns() {
+    let folder = Folder::new();
+    let input = folder.npy("x.npy", &[2, 40], &numbers(80));
+    let output = folder.path("y.npy");
+    let run = |bits: &str| good(&["run", "sample", "-i", &input, "-o", &output, "--count", "50", "--bits", bits]);
+    // Columns 3 and 33.
+    assert!(run(&folder.words("one.npy", "<i4", &[2], &[8, 2])).contains("all 100 draws as on the CPU"));
+    let drawn: std::collections::BTreeSet<_> = indices(&output).1.into_iter().collect();
+    assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [3, 33]);
+    run(&folder.words("each.npy", "<u4", &[2, 2], &[0, 1 << 7, 1, 0]));
+    assert_eq!(indices(&output).1, [vec![39; 50], vec![0; 50]].concat());
+    let refused = |bits: &str| bad(&["run", "sample", "-i", &input, "-o", &output, "--bits", bits], 1);
+    assert!(refused(&folder.words("long.npy", "<u4", &[3], &[1; 3])).contains("2 words, 32 columns each"));
+    assert!(refused(&folder.words("rows.npy", "<u4", &[3, 2], &[1; 6])).contains("does not broadcast"));
+    assert!(refused(&input).contains("expected the dtype u4 or i4"));
+    assert!(refused(&folder.words("short.npy", "<u4", &[2], &[1])).contains("cut short"));
+}
+
 /// Hard rows have their 1 where sampling draws; soft rows are the softmax of logits and the noise that is written.
 #[test]
 fn gumbel_goes_with_sampling() {

@@ -8,7 +8,7 @@ use super::{SoftmaxArgs, named};
 use crate::broadcast::{Shared, entries};
 use crate::failure::Failure;
 use crate::job::Job;
-use crate::tensor::{Dtype, Tensor, move_axis_last};
+use crate::tensor::{Dtype, Tensor, move_axis_last, read_words};
 
 /// Reads the operands that the command line names into `job`. `moved` is the logits' shape with `axis` last.
 pub fn read(args: &SoftmaxArgs, axis: usize, moved: &[usize], job: &mut Job) -> Result<(), Failure> {
@@ -64,6 +64,21 @@ pub(super) fn mask(path: &Path, axis: usize, moved: &[usize]) -> Result<(Shared<
     }
     let ty = if tensor.dtype == Dtype::F16 { MaskType::F16 } else { MaskType::F32 };
     Ok((Shared { values, width: cols, entries, dims: dims.to_vec() }, ty))
+}
+
+/// One bit a column: words of 32, the lowest bit first, broadcast to the rows.
+pub(super) fn bits(path: &Path, dims: &[usize], cols: usize) -> Result<Shared<u32>, Failure> {
+    let (shape, values) = read_words(path)?;
+    let width = cols.div_ceil(32);
+    let fail = || {
+        let wanted = format!("rows {dims:?} of {width} words, 32 columns each");
+        named(path, format!("--bits of shape {shape:?} does not broadcast to {wanted}"))
+    };
+    if shape.last() != Some(&width) {
+        return Err(fail());
+    }
+    let entries = entries(&shape[..shape.len() - 1], dims).ok_or_else(fail)?;
+    Ok(Shared { values, width, entries, dims: dims.to_vec() })
 }
 
 /// One value in all, or an array that broadcasts to the rows, with or without a last dimension of 1.

@@ -10,7 +10,8 @@ use crate::device::{self, AdapterRecord, Clock};
 use crate::draws::Draws;
 use crate::elements::dtype;
 use crate::failure::Failure;
-use crate::tensor::{Dtype, Tensor, move_axis_last, resolve_axis, write_indices};
+use crate::plot;
+use crate::tensor::{Dtype, Tensor, move_axis_last, resolve_axis, write_indices, write_text};
 use crate::terminal::{remark, say, say_json};
 
 const EXAMPLES: &str = "\
@@ -23,7 +24,7 @@ device the same. Where nothing can be drawn the file has 4294967295 (every colum
 Examples:
   onesum run sample --input logits.npy --output tokens.npy
   onesum run sample --input logits.npy --output tokens.npy --temperature 0.7 --seed 42 --position 17
-  onesum run sample --input logits.npy --output draws.npy --count 1000
+  onesum run sample --input logits.npy --output draws.npy --count 1000 --plot draws.svg
   onesum run sample --input logits.npy --output tokens.npy --k 8 --logprobs logprobs.npy
 
 Files: .npy (f16, f32; f64 is narrowed) and .safetensors (f16, f32, bf16); the result is a .npy
@@ -54,6 +55,10 @@ pub struct Args {
     /// Additive mask, broadcast to the logits as NumPy does; f32 or f16
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
+    /// Columns that may be drawn, one bit each: a .npy file of u32 or i32 words, 32 columns to a word, the lowest bit
+    /// first, [.., ceil(columns / 32)], broadcast to the rows
+    #[arg(long, value_name = "FILE")]
+    bits: Option<PathBuf>,
     /// Valid columns: numbers with commas, or a file; one in all, one per row, or one per entry of the first dimension
     #[arg(long, value_name = "N,N..|FILE")]
     lengths: Option<String>,
@@ -72,6 +77,9 @@ pub struct Args {
     /// Where log-probabilities go: f32, of each draw the log-sum-exp, then the log-probability of each of its columns
     #[arg(long, value_name = "FILE")]
     logprobs: Option<PathBuf>,
+    /// Draw a picture of what was drawn: of the first rows, the likeliest columns' expected and drawn shares; an .svg file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Variant to run, by name (`onesum wgsl --list sample`) [default: the best for shape and adapter]
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
@@ -138,6 +146,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             .write(path, "logprobs")?;
     }
     write_indices(&args.output, &shape, &drawn.words)?;
+    if let Some(path) = &args.plot {
+        write_text(path, &plot::svg(&job, &drawn)?)?;
+    }
     if let Some(note) = &logits.tensor.note {
         remark(&format!("{}: {note}", args.input.display()));
     }
@@ -165,11 +176,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
     let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
-    if args.logprobs.as_ref() == Some(&args.output) {
-        return Err(Failure::usage("--logprobs and --output name the same file"));
-    }
-    for path in [Some(&args.output), args.logprobs.as_ref()].into_iter().flatten() {
+    let outputs =
+        [("--output", Some(&args.output)), ("--logprobs", args.logprobs.as_ref()), ("--plot", args.plot.as_ref())];
+    for (i, (what, path)) in outputs.iter().enumerate() {
+        let Some(path) = path else { continue };
+        if let Some((other, _)) = outputs[..i].iter().find(|(_, p)| *p == Some(*path)) {
+            return Err(Failure::usage(format!("{what} and {other} name the same file")));
+        }
         check_folder(path)?;
+    }
+    if args.plot.as_ref().is_some_and(|p| !p.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"))) {
+        return Err(Failure::usage("--plot makes a file that ends in .svg"));
     }
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
     let axis = resolve_axis(args.axis, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
@@ -179,6 +196,7 @@ fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
     let job = Draws {
         input: dtype(tensor.dtype),
         mask: args.mask.as_deref().map(|path| operands::mask(path, axis, &moved)).transpose()?,
+        bits: args.bits.as_deref().map(|path| operands::bits(path, dims, cols)).transpose()?,
         temperature: args.temperature.as_deref().map(|text| operands::temperature(text, dims)).transpose()?,
         lengths: args.lengths.as_deref().map(|text| operands::lengths(text, dims)).transpose()?,
         seed: args.seed,

@@ -5,6 +5,8 @@
 //! at compile time. Both read a dictionary of three keys with a grammar for all Python literals, which
 //! costs about 30 more crates, one of them assembled by a C compiler, and errors of several lines.
 
+use std::io::Read;
+
 use super::{
     Dtype, Format, Problem, Source, Stored, Tensor, count, move_axis_last, read_array, read_header, read_values,
 };
@@ -19,16 +21,36 @@ const MAX_HEADER: u64 = 65_535;
 /// Reads a file of `len` bytes.
 pub(super) fn read(source: &mut dyn Source, len: u64) -> Result<Tensor, Problem> {
     let (text, found) = header_text(source, len)?;
-    let Header { stored, big_endian, fortran_order, shape } = Scan { rest: &text }.header()?;
-    let expected = match count(&shape) {
-        Some(values) => (values * stored.size()) as u64,
-        None => return Err(Problem::TooLarge(shape)),
-    };
-    if expected != found {
-        return Err(Problem::Length { expected, found });
-    }
+    let Header { descr, fortran_order, shape } = Scan { rest: &text }.header()?;
+    let (stored, big_endian) = stored(descr)?;
+    check_length(&shape, stored.size(), found)?;
     let tensor = read_values(source, shape, stored, big_endian)?;
     Ok(if fortran_order { fortran_to_c(tensor) } else { tensor })
+}
+
+/// Reads the whole numbers of 32 bits in a file of `len` bytes: their shape, and their bits.
+pub(super) fn read_words(source: &mut dyn Source, len: u64) -> Result<(Vec<usize>, Vec<u32>), Problem> {
+    let (text, found) = header_text(source, len)?;
+    let Header { descr, fortran_order, shape } = Scan { rest: &text }.header()?;
+    if !matches!(descr, "<u4" | "<i4") {
+        let found = format!("{:?}{}", excerpt(descr), kind(descr));
+        return Err(Problem::Dtype { expected: "u4 or i4 ('<')", found });
+    }
+    if fortran_order && shape.len() > 1 {
+        return Err(Format::Npy.malformed("expected words in C order, got Fortran order"));
+    }
+    check_length(&shape, 4, found)?;
+    let mut bytes = Vec::new();
+    Read::take(&mut *source, found).read_to_end(&mut bytes).map_err(Problem::Read)?;
+    Ok((shape, bytes.as_chunks().0.iter().map(|&b| u32::from_le_bytes(b)).collect()))
+}
+
+fn check_length(shape: &[usize], size: usize, found: u64) -> Result<(), Problem> {
+    let expected = match count(shape) {
+        Some(values) => (values * size) as u64,
+        None => return Err(Problem::TooLarge(shape.to_vec())),
+    };
+    if expected == found { Ok(()) } else { Err(Problem::Length { expected, found }) }
 }
 
 /// Reads up to the end of the header; returns its text and how many bytes of data follow.
@@ -72,9 +94,8 @@ fn fortran_to_c(tensor: Tensor) -> Tensor {
 
 /// What the header of a `.npy` file says.
 #[derive(Debug)]
-struct Header {
-    stored: Stored,
-    big_endian: bool,
+struct Header<'a> {
+    descr: &'a str,
     fortran_order: bool,
     shape: Vec<usize>,
 }
@@ -86,7 +107,7 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn header(&mut self) -> Result<Header, Problem> {
+    fn header(&mut self) -> Result<Header<'a>, Problem> {
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         self.need("{")?;
         while !self.eat("}") {
@@ -107,27 +128,16 @@ impl<'a> Scan<'a> {
             return Err(self.fault("nothing more"));
         }
         match (descr, fortran_order, shape) {
-            (Some((stored, big_endian)), Some(fortran_order), Some(shape)) => {
-                Ok(Header { stored, big_endian, fortran_order, shape })
-            }
+            (Some(descr), Some(fortran_order), Some(shape)) => Ok(Header { descr, fortran_order, shape }),
             _ => Err(self.fault("the keys descr, fortran_order and shape")),
         }
     }
 
-    /// The element type, and whether it is big-endian.
-    fn descr(&mut self) -> Result<(Stored, bool), Problem> {
+    fn descr(&mut self) -> Result<&'a str, Problem> {
         if self.eat("[") {
             return Err(unsupported("a structured dtype"));
         }
-        match self.string()? {
-            "<f2" => Ok((Stored::F16, false)),
-            ">f2" => Ok((Stored::F16, true)),
-            "<f4" => Ok((Stored::F32, false)),
-            ">f4" => Ok((Stored::F32, true)),
-            "<f8" => Ok((Stored::F64, false)),
-            ">f8" => Ok((Stored::F64, true)),
-            other => Err(unsupported(&format!("{:?}{}", excerpt(other), kind(other)))),
-        }
+        self.string()
     }
 
     fn shape(&mut self) -> Result<Vec<usize>, Problem> {
@@ -192,6 +202,19 @@ impl<'a> Scan<'a> {
 
     fn fault(&self, expected: &str) -> Problem {
         fault(expected, self.rest)
+    }
+}
+
+/// The element type, and whether it is big-endian.
+fn stored(descr: &str) -> Result<(Stored, bool), Problem> {
+    match descr {
+        "<f2" => Ok((Stored::F16, false)),
+        ">f2" => Ok((Stored::F16, true)),
+        "<f4" => Ok((Stored::F32, false)),
+        ">f4" => Ok((Stored::F32, true)),
+        "<f8" => Ok((Stored::F64, false)),
+        ">f8" => Ok((Stored::F64, true)),
+        other => Err(unsupported(&format!("{:?}{}", excerpt(other), kind(other)))),
     }
 }
 

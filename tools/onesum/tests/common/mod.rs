@@ -72,6 +72,12 @@ impl Folder {
         names
     }
 
+    /// Writes an array of 32-bit words of this type, as many as are given, and returns its path.
+    pub fn words(&self, name: &str, descr: &str, shape: &[usize], words: &[u32]) -> String {
+        let data: Vec<u8> = words.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.write(name, &npy_bytes(descr, shape, &data))
+    }
+
     /// Writes an array of f32 and returns its path.
     pub fn npy(&self, name: &str, shape: &[usize], values: &[f32]) -> String {
         assert_eq!(shape.iter().product::<usize>(), values.len());
