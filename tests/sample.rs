@@ -445,9 +445,70 @@ fn faulty_streams_are_found() {
     let one_seed = chi(&|_| Stream { seed: 1, position: 0 });
     let repeated_counter = chi(&|i| Stream { seed: 1, position: i % 64 });
     assert!(one_seed.0 > critical(one_seed.1) && repeated_counter.0 > critical(repeated_counter.1));
+    // A column that takes its neighbour's noise draws from the right distribution: only comparing choices finds it.
+    let shifted = |stream: Stream| {
+        let scores = (0..16_u32).map(|c| (x[c as usize] + stream.gumbel(c + 1), c));
+        Status::Column(scores.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1)
+    };
+    let found = (0..100).map(|position| Stream { seed: 5, position }).filter(|s| shifted(*s) != choice(&x, 1.0, *s));
+    assert!(found.count() > 80);
 }
 
-/// An event of probability 1e-6 in 4·10^7 draws: 40 expected; with 24-bit noise (at most 16.6) it came 0 times. Between 15 and 75
+/// Choices that will never change: seed 42, positions 0 to 7, of 1,000 columns with the logits (37 c mod 101) / 32.
+/// Every device draws them too.
+#[test]
+fn choices_are_frozen() {
+    let x: Vec<f32> = (0..1000_u16).map(|c| f32::from(c * 37 % 101) / 32.0).collect();
+    let rows: u32 = 8;
+    let seeds = (0..u64::from(rows)).map(|position| Stream { seed: 42, position }).collect();
+    for (temperature, frozen) in
+        [(1.0, [791_u32, 338, 43, 941, 56, 898, 523, 636]), (0.1, [857, 535, 90, 262, 30, 898, 737, 636])]
+    {
+        let all = Draws {
+            rows,
+            cols: 1000,
+            src: x.repeat(8),
+            seeds: Vec::clone(&seeds),
+            temperature: Some(vec![temperature; 8]),
+            ..Draws::default()
+        };
+        let frozen: Vec<_> = frozen.into_iter().map(Status::Column).collect();
+        assert_eq!(all.expected(), frozen, "the CPU at {temperature}");
+        for gpu in every_gpu() {
+            let variant = Variant::select(gpu.library.caps(), &Shape::new(rows, 1000), softmax::Dtype::F32, 1);
+            assert_eq!(drawn(&all, &gpu, variant), frozen, "{} at {temperature}", gpu.info.name);
+        }
+    }
+}
+
+/// Noise above 16.7 is as frequent as it should be: 2²⁹ words, 29.9 expected; 6 to 63 with probability 1 − 10⁻⁶ (Poisson). From 24
+/// bits, u = 1 − 2⁻²⁴ at most, there is none: tokens of probability 10⁻⁷ would never be drawn.
+#[test]
+fn the_far_tail_is_there() {
+    const FAR: f64 = 16.7;
+    let from_24_bits = |word: u32| -(-(f64::from(word >> 8) / 16_777_216.0).ln()).ln();
+    let count = |seed: u64| {
+        let mut hits = [0, 0];
+        for position in 0..1 << 26 {
+            for word in (Stream { seed, position }).words(onesum::noise::Domain::Column, 0) {
+                if word > 0xffff_0000 {
+                    hits[0] += u32::from(f64::from(onesum::noise::gumbel(word)) > FAR);
+                    hits[1] += u32::from(from_24_bits(word) > FAR);
+                }
+            }
+        }
+        hits
+    };
+    let halves = std::thread::scope(|scope| {
+        let threads = [1, 2].map(|seed| scope.spawn(move || count(seed)));
+        threads.map(|thread| thread.join().unwrap())
+    });
+    let [hits, planted] = [0, 1].map(|i| halves[0][i] + halves[1][i]);
+    assert!((6..=63).contains(&hits), "{hits}");
+    assert_eq!(planted, 0);
+}
+
+/// An event of probability 1e-6 in 4·10^7 draws: 40 expected. Between 15 and 75
 /// with probability 1 - 1e-6 (Poisson).
 #[test]
 fn rare_events_happen() {
