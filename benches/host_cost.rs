@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use onesum::softmax::{Causal, MaskType, Operands, Options, PerRow, Shape, Softmax, Spec};
-use onesum::{Bound, Caps, Library, Matrix};
+use onesum::{Bound, Caps, Library, Matrix, gumbel, sample};
 
 const ROWS: u32 = 64;
 const COLS: u32 = 1024;
@@ -62,11 +62,45 @@ impl Host {
         let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
     }
 
+    /// Draws of one column a row, with a temperature.
+    fn sample(&self) -> impl Fn() -> Option<Bound> {
+        let options = sample::Options { temperature: true, ..sample::Options::default() };
+        let variant = "sample/stream/f32/baseline/w256/x4".parse().ok();
+        let spec = sample::Spec { options, variant, ..sample::Spec::new(Shape::new(ROWS, COLS)) };
+        let kernel = self.library.sample(&spec).expect("the noop device has every feature");
+        let column = |offset| PerRow::each(Matrix::new(&self.memory[0], ROWS, 1).at(u64::from(ROWS * COLS) + offset));
+        let seeds = PerRow::each(Matrix::new(&self.memory[0], ROWS, 4).at(u64::from(ROWS * COLS) + 1024));
+        move || {
+            let (src, dst) = (Matrix::new(&self.memory[0], ROWS, COLS), Matrix::new(&self.memory[1], ROWS, 1));
+            let operands = sample::Operands { temperature: Some(column(0)), ..sample::Operands::new(src, dst, seeds) };
+            kernel.bind(&operands).ok()
+        }
+    }
+
+    /// Relaxed and one-hot rows and their index: three dispatches.
+    fn straight_through(&self) -> impl Fn() -> Option<Bound> {
+        let outputs = gumbel::Outputs { soft: true, hard: true, index: true, ..gumbel::Outputs::default() };
+        let sample = "sample/stream/f32/baseline/w256/x4".parse().ok();
+        let spec = gumbel::Spec { outputs, sample, ..gumbel::Spec::new(Shape::new(ROWS, COLS)) };
+        let kernel = self.library.gumbel(&spec).expect("the noop device has every feature");
+        let seeds = PerRow::each(Matrix::new(&self.memory[0], ROWS, 4).at(u64::from(ROWS * COLS)));
+        let wide = |place: u32| Matrix::new(&self.memory[1], ROWS, COLS).at(u64::from(ROWS * COLS * place));
+        move || {
+            let operands = gumbel::Operands {
+                soft: Some(wide(0)),
+                hard: Some(wide(1)),
+                index: Some(Matrix { cols: 1, stride: 1, ..wide(2) }),
+                ..gumbel::Operands::new(Matrix::new(&self.memory[0], ROWS, COLS), seeds)
+            };
+            kernel.bind(&operands).ok()
+        }
+    }
+
     /// The time of `count` binds, in portions that are dropped and cleaned up outside of it.
-    fn time_bind(&self, softmax: &Softmax, operands: &Operands<'_>, count: u64) -> Duration {
+    fn time(&self, count: u64, bind: impl Fn() -> Option<Bound>) -> Duration {
         self.in_portions(count, |n| {
             let start = Instant::now();
-            let bound: Vec<Bound> = (0..n).filter_map(|_| softmax.bind_with(operands).ok()).collect();
+            let bound: Vec<Bound> = (0..n).filter_map(|_| bind()).collect();
             let time = start.elapsed();
             assert_eq!(bound.len() as u64, n, "the operands fit");
             time
@@ -121,9 +155,12 @@ fn host_cost(c: &mut Criterion) {
         let softmax = host.softmax(&spec);
         bounds.push(softmax.bind_with(&operands).expect("the operands fit"));
         c.bench_function(&format!("bind/{name}"), |b| {
-            b.iter_custom(|count| host.time_bind(&softmax, &operands, count));
+            b.iter_custom(|count| host.time(count, || softmax.bind_with(&operands).ok()));
         });
     }
+    let (sample, straight_through) = (host.sample(), host.straight_through());
+    c.bench_function("bind/sample", |b| b.iter_custom(|count| host.time(count, &sample)));
+    c.bench_function("bind/gumbel", |b| b.iter_custom(|count| host.time(count, &straight_through)));
     c.bench_function("record/again", |b| b.iter_custom(|count| host.time_record(&bounds[..1], count)));
     c.bench_function("record/in turn", |b| b.iter_custom(|count| host.time_record(&bounds, count)));
 }

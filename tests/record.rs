@@ -6,7 +6,7 @@ use common::{Noop, USAGE, assert_probabilities, buffer, column, download, gpu, l
 use onesum::host::Gpu;
 use onesum::reference::{Problem, Shared};
 use onesum::softmax::{Operands, Options, PerRow, RowMap, Schedule, Shape, ShardSpec, Softmax, Spec, Variant};
-use onesum::{Bound, Library, Matrix};
+use onesum::{Bound, Library, Matrix, gumbel};
 
 const ROWS: u32 = 5;
 const COLS: u32 = 12;
@@ -21,7 +21,7 @@ fn registered(instance: &wgpu::Instance) -> String {
     format!("{:?}", instance.generate_report().unwrap().hub)
 }
 
-/// Bounds of one, two and no dispatches, with and without further operands.
+/// Bounds of one, two, no and six dispatches, with and without further operands.
 fn some_bounds(device: &wgpu::Device, library: &Library) -> Vec<Bound> {
     let plain = library.softmax(&Spec::new(Shape::new(ROWS, COLS))).unwrap();
     let split = library.softmax(&Spec { variant: Some(split()), ..plain.spec().clone() }).unwrap();
@@ -33,7 +33,26 @@ fn some_bounds(device: &wgpu::Device, library: &Library) -> Vec<Bound> {
         plain.bind(a, b).unwrap(),
         split.bind_with(&Operands { scratch, ..Operands::new(a, b) }).unwrap(),
         plain.bind(Matrix::new(&src, 0, COLS), Matrix::new(&dst, 0, COLS)).unwrap(),
+        straight_through(device, library),
     ]
+}
+
+/// Every output of Gumbel-Softmax, rows split: two dispatches of sampling, two of softmax, perturbed logits, one-hot rows.
+fn straight_through(device: &wgpu::Device, library: &Library) -> Bound {
+    let outputs = gumbel::Outputs { soft: true, lse: true, index: true, hard: true, perturbed: true };
+    let sample = "sample/split/f32/baseline/w8/x4".parse().ok();
+    let spec = gumbel::Spec { outputs, sample, softmax: Some(split()), ..gumbel::Spec::new(Shape::new(ROWS, COLS)) };
+    let [src, seeds, soft, lse, index, hard, perturbed, scratch] = [(); 8].map(|()| buffer(device, 4096, USAGE));
+    let operands = gumbel::Operands {
+        soft: Some(Matrix::new(&soft, ROWS, COLS)),
+        lse: Some(column(&lse, ROWS)),
+        index: Some(column(&index, ROWS)),
+        hard: Some(Matrix::new(&hard, ROWS, COLS)),
+        perturbed: Some(Matrix::new(&perturbed, ROWS, COLS)),
+        scratch: Some(Matrix::new(&scratch, 1, 1024)),
+        ..gumbel::Operands::new(Matrix::new(&src, ROWS, COLS), PerRow::each(Matrix::new(&seeds, ROWS, 4)))
+    };
+    library.gumbel(&spec).unwrap().bind(&operands).unwrap()
 }
 
 fn split() -> Variant {
@@ -74,8 +93,8 @@ fn makes_no_object_on_the_adapter() {
     let groups = || gpu.device.get_internal_counters().hal.bind_groups.read();
     let unbound = groups();
     let bounds = some_bounds(&gpu.device, &gpu.library);
-    // Three dispatches in all: the counters do count.
-    assert_eq!(groups(), unbound + 3);
+    // Nine dispatches in all: the counters do count.
+    assert_eq!(groups(), unbound + 9);
     record_counts_nothing(&gpu.device, &gpu.queue, &bounds, || objects(&gpu.device));
     gpu.wait().unwrap();
 }
@@ -88,7 +107,7 @@ fn a_clone_of_a_bound_makes_no_object_either() {
     let clones = bounds.clone();
     assert_eq!(registered(&instance), before);
     let dispatches: Vec<_> = clones.iter().map(Bound::dispatches).collect();
-    assert_eq!(dispatches, [1, 2, 0]);
+    assert_eq!(dispatches, [1, 2, 0, 6]);
 }
 
 /// `v[i] = factor * v[i]`: what a caller's own kernel may be.

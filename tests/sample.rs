@@ -207,6 +207,24 @@ fn rows_without_columns_are_empty() {
     }
 }
 
+/// The blocking convenience, and the example in its documentation.
+#[test]
+fn the_whole_way_in_one_call() {
+    for gpu in every_gpu() {
+        let first = Stream { seed: 42, position: 0 };
+        assert_eq!(gpu.sample(&[1.0, 2.0, 3.0, 4.0], 1, 4, 0.7, &[first]).unwrap(), [Status::Column(3)]);
+        let (x, streams) = (logits(4, 3 * 1001), [first, Stream { seed: 7, position: 9 }, first]);
+        for temperature in [0.0, 1.5] {
+            let want: Vec<_> = x.chunks(1001).zip(streams).map(|(x, s)| choice(x, temperature, s)).collect();
+            assert_eq!(gpu.sample(&x, 3, 1001, temperature, &streams).unwrap(), want);
+        }
+        assert_eq!(gpu.sample(&[], 0, 5, 1.0, &[]).unwrap(), []);
+        assert_eq!(gpu.sample(&[], 1, 0, 1.0, &[first]).unwrap(), [Status::Empty]);
+        assert!(gpu.sample(&x, 3, 1000, 1.0, &streams).unwrap_err().to_string().contains("3 x 1000"));
+        assert!(gpu.sample(&x, 3, 1001, 1.0, &streams[..2]).unwrap_err().to_string().contains("3 x 1"));
+    }
+}
+
 /// A stride of 0: all rows draw from the same logits.
 #[test]
 fn one_distribution_for_all_rows() {

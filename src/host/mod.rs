@@ -2,8 +2,9 @@
 //!
 //! An engine does not need it: it has a device, and gives that to [`Library::new`].
 
-use crate::softmax::{Operands, PARTIAL_BYTES, Shape, Spec};
-use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
+use crate::noise::Stream;
+use crate::softmax::{Operands, PARTIAL_BYTES, PerRow, Shape, Spec};
+use crate::{BindError, Bound, BuildError, Caps, Library, Matrix, sample};
 
 /// What can go wrong between a program and its adapter.
 #[derive(Debug, thiserror::Error)]
@@ -291,5 +292,53 @@ impl Gpu {
         self.run(&[&kernel.bind_with(&operands)?])?;
         let bytes = self.download(&dst, expected * 4)?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// One column of each of `rows` rows of `cols` logits, drawn with the probabilities of softmax(logits / temperature) by the
+    /// noise of the row's stream; at temperature 0 the arg max. The whole way in one call.
+    ///
+    /// ```no_run
+    /// use onesum::noise::Stream;
+    ///
+    /// let gpu = onesum::host::Gpu::open(None)?;
+    /// let drawn = gpu.sample(&[1.0, 2.0, 3.0, 4.0], 1, 4, 0.7, &[Stream { seed: 42, position: 0 }])?;
+    /// println!("{:?}", drawn[0]); // Column(3), on every device
+    /// # Ok::<(), onesum::host::HostError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the data are not the shape, there is not one stream a row, or the device cannot do it.
+    pub fn sample(
+        &self,
+        logits: &[f32],
+        rows: u32,
+        cols: u32,
+        temperature: f32,
+        streams: &[Stream],
+    ) -> Result<Vec<sample::Status>, HostError> {
+        let expected = u64::from(rows) * u64::from(cols);
+        for (cols, expected, got) in [(cols, expected, logits.len()), (1, u64::from(rows), streams.len())] {
+            if got as u64 != expected {
+                return Err(HostError::Length { rows, cols, expected, got: got as u64 });
+            }
+        }
+        let options = sample::Options { temperature: true, ..sample::Options::default() };
+        let kernel = self.library.sample(&sample::Spec { options, ..sample::Spec::new(Shape::new(rows, cols)) })?;
+        let words: Vec<[u32; 4]> = streams.iter().map(Stream::words_of_seed).collect();
+        let (src, seeds) = (self.upload(bytemuck::cast_slice(logits))?, self.upload(bytemuck::cast_slice(&words))?);
+        let (hot, dst) = (self.upload(bytemuck::bytes_of(&temperature))?, self.allocate(u64::from(rows) * 4)?);
+        let scratch = self.allocate(kernel.scratch_bytes(rows, cols).max(PARTIAL_BYTES))?;
+        let operands = sample::Operands {
+            temperature: Some(PerRow::one(Matrix::new(&hot, 1, 1))),
+            scratch: Some(Matrix::new(&scratch, 1, u32::try_from(scratch.size() / 4).unwrap_or(u32::MAX))),
+            ..sample::Operands::new(
+                Matrix::new(&src, rows, cols),
+                Matrix::new(&dst, rows, 1),
+                PerRow::each(Matrix::new(&seeds, rows, 4)),
+            )
+        };
+        self.run(&[&kernel.bind(&operands)?])?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.download(&dst, u64::from(rows) * 4)?);
+        Ok(words.into_iter().map(sample::Status::of).collect())
     }
 }

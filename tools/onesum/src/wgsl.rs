@@ -1,8 +1,8 @@
 //! `onesum wgsl`: the linked WGSL of a variant.
 
-use onesum::sample;
 use onesum::shader::Dialect;
 use onesum::softmax::{self, Shape, Spec, Variant};
+use onesum::{gumbel, sample};
 
 use crate::failure::Failure;
 use crate::terminal::say;
@@ -12,6 +12,7 @@ Examples:
   onesum wgsl --list                                     all names
   onesum wgsl --list split/f32                           those that contain split/f32
   onesum wgsl softmax/stream/f32/baseline/w256/x4        the text that wgpu compiles
+  onesum wgsl gumbel/stream/f32/baseline/w256/x4         all dispatches of Gumbel-Softmax with every output
   onesum wgsl --browser softmax/stream/f32/subgroup/w256/x4
                                                          the text that a browser wants
 
@@ -40,7 +41,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn list(filter: &str) -> Result<(), Failure> {
-    let all = Variant::all().map(|v| v.to_string()).chain(sample::Variant::all().map(|v| v.to_string()));
+    let relaxed = Variant::all().filter(|v| !v.schedule.is_rival());
+    let all = (Variant::all().map(|v| v.to_string()))
+        .chain(sample::Variant::all().map(|v| v.to_string()))
+        .chain(relaxed.map(|v| v.to_string().replacen("softmax", "gumbel", 1)));
     let names: String = all.filter(|name| name.contains(filter)).map(|name| name + "\n").collect();
     if names.is_empty() {
         return Err(Failure::error(format!("no variant's name contains {filter:?}")));
@@ -55,6 +59,9 @@ fn print(name: &str, browser: bool) -> Result<(), Failure> {
     let texts = if name.starts_with("sample/") {
         let variant: sample::Variant = name.parse()?;
         sample::wgsl(&sample::Spec { input: variant.input, ..sample::Spec::new(shape) }, &variant, dialect)
+    } else if let Some(rest) = name.strip_prefix("gumbel/") {
+        let variant: Variant = format!("softmax/{rest}").parse()?;
+        straight_through(variant, shape, dialect)
     } else {
         let variant: Variant = name.parse()?;
         softmax::wgsl(&Spec { input: variant.input, output: variant.output, ..Spec::new(shape) }, &variant, dialect)
@@ -65,4 +72,12 @@ fn print(name: &str, browser: bool) -> Result<(), Failure> {
         say(&format!("// {name}, dispatch {} of {count}\n{text}\n", i + 1))?;
     }
     Ok(())
+}
+
+/// Everything that Gumbel-Softmax can write; the index by the plainest variant there is.
+fn straight_through(variant: Variant, shape: Shape, dialect: Dialect) -> Vec<String> {
+    let outputs = gumbel::Outputs { soft: true, lse: true, index: true, hard: true, perturbed: true };
+    let spec = gumbel::Spec { input: variant.input, output: variant.output, outputs, ..gumbel::Spec::new(shape) };
+    let index = sample::Variant::all().find(|v| v.input == variant.input && v.quads == variant.quads);
+    gumbel::wgsl(&spec, &variant, index, dialect)
 }
