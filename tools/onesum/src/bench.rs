@@ -3,7 +3,7 @@
 pub mod contest;
 mod report;
 pub mod rounds;
-mod sampling;
+pub mod sampling;
 
 use std::path::PathBuf;
 use std::str::FromStr;

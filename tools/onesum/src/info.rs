@@ -8,7 +8,7 @@ use onesum::softmax::{Dtype, Shape, Tier, Variant};
 use onesum::{BuildError, Caps, host};
 use serde::Serialize;
 
-use crate::bench::SHAPES;
+use crate::bench::{SHAPES, sampling};
 use crate::device::AdapterRecord;
 use crate::failure::Failure;
 use crate::terminal::{quietly, say, say_json};
@@ -40,7 +40,7 @@ struct Entry {
     limits: Limits,
     features: Features,
     tiers: Vec<Group>,
-    /// The variant that `select` picks for each shape of the benchmark, f32.
+    /// The variants that `select` picks for each shape of the benchmarks, f32.
     selected: Vec<Selected>,
     /// With --variants: every name, and what it lacks (null if nothing).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +126,7 @@ impl Entry {
                 timestamp_query: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             },
             tiers: TIERS.iter().map(|&tier| Group::new(tier, &caps)).collect(),
-            selected: SHAPES.iter().map(|&shape| selected(&caps, shape)).collect(),
+            selected: selected(&caps),
             variants: all.then(|| variants(&caps).map(|v| (v.name, v.lack)).collect()),
         }
     }
@@ -236,7 +236,14 @@ fn lack(error: &BuildError) -> String {
     }
 }
 
-fn selected(caps: &Caps, (rows, cols): (u32, u32)) -> Selected {
-    let variant = Variant::select(caps, &Shape::new(rows, cols), Dtype::F32, Dtype::F32);
-    Selected { rows, cols, variant: variant.to_string() }
+fn selected(caps: &Caps) -> Vec<Selected> {
+    let softmax = SHAPES.iter().map(|&(rows, cols)| {
+        let variant = Variant::select(caps, &Shape::new(rows, cols), Dtype::F32, Dtype::F32);
+        Selected { rows, cols, variant: variant.to_string() }
+    });
+    let sample = sampling::SHAPES.iter().map(|&(rows, cols)| {
+        let variant = sample::Variant::select(caps, &Shape::new(rows, cols), Dtype::F32, 1);
+        Selected { rows, cols, variant: variant.to_string() }
+    });
+    softmax.chain(sample).collect()
 }
