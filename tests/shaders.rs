@@ -9,9 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use onesum::sample;
 use onesum::shader::{Dialect, Fragment, Header, link};
 use onesum::softmax::{Causal, Dtype, MaskType, Schedule, Shape, Spec, Tier, Variant, wgsl};
+use onesum::{gumbel, sample};
 
 /// WGSL's baseline: 16,384 bytes less what implementations take for themselves.
 const WORKGROUP_BYTES: u32 = 16_352;
@@ -135,6 +135,28 @@ fn sampling_is_valid_and_passes_the_lints() {
                 assert_eq!(lint::inaccurate_functions(&module), BTreeSet::new(), "{variant} {options:?}");
                 assert!(lint::workgroup_bytes(&module, variant.width) <= WORKGROUP_BYTES, "{variant}");
             }
+        }
+    }
+}
+
+/// What Gumbel-Softmax has of its own: perturbed logits and one-hot rows.
+#[test]
+fn gumbel_is_valid_and_passes_the_lints() {
+    let options = gumbel::Options { scale: Some(2.0), mask: Some(MaskType::F16), temperature: true, lengths: true };
+    let outputs = gumbel::Outputs { soft: false, lse: false, index: true, hard: true, perturbed: true };
+    for variant in Variant::all().filter(|v| !v.schedule.is_rival() && v.tier == Tier::Baseline) {
+        let (input, output) = (variant.input, variant.output);
+        let spec = gumbel::Spec { input, output, outputs, options, ..gumbel::Spec::new(Shape::new(1, 4)) };
+        let texts = gumbel::wgsl(&spec, &variant, None, Dialect::Naga);
+        assert_eq!(texts.len(), 2);
+        for text in texts {
+            let module = parse(&text);
+            let f16 = text.contains("enable f16;");
+            assert!(variant.native_f16 || !f16, "{variant}");
+            assert_eq!(validate(&module, &Header { f16, ..Header::default() }), Ok(()), "{variant}");
+            assert_eq!(lint::divergent_barriers(&module), BTreeSet::new(), "{variant}");
+            assert_eq!(lint::inaccurate_functions(&module), BTreeSet::new(), "{variant}");
+            assert_eq!(lint::workgroup_bytes(&module, variant.width), 0, "{variant}");
         }
     }
 }

@@ -431,6 +431,8 @@ mod tests {
         results
     }
 
+    type Plant = fn(&mut Results);
+
     /// The checks pass what is right and find what is not.
     #[test]
     fn planted_faults_are_found() {
@@ -438,7 +440,7 @@ mod tests {
         let data = Data::of(&case);
         let good = right(&case, &data);
         assert!(check(&case, &data, &good).is_ok());
-        let faults: [(&str, fn(&mut Results)); 8] = [
+        let faults: [(&str, Plant); 8] = [
             ("index + 1", |r| r.index[1] ^= 1),
             ("hard elsewhere", |r| r.hard[64..128].rotate_left(1)),
             ("hard not 1", |r| r.hard.iter_mut().for_each(|y| *y *= 0.999_999_94)),
