@@ -89,6 +89,29 @@ fn bench_tells_people_and_machines() {
     assert!(csv.lines().all(|line| line.split(',').count() == columns));
 }
 
+/// Sampling is measured against a kernel that only reads, and every rival is checked before it is timed.
+#[test]
+fn bench_of_sampling() {
+    let folder = Folder::new();
+    let (json, csv) = (folder.path("b.json"), folder.path("b.csv"));
+    let args =
+        ["bench", "sample", "--quick", "--repeats", "2", "--shape", "3x1000", "2x30", "--json", &json, "--csv", &csv];
+    let said = good(&args);
+    for name in ["read/f32/baseline", "sample/block/", "arg max: sample/", "softmax, then inverse cdf", "x read"] {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let results = report["results"].as_array().unwrap();
+    assert!(results.iter().all(|r| r["status"] == "timed" && r["x_copy"].is_null()), "{results:?}");
+    assert!(results.iter().all(|r| r["x_read"]["median"].as_f64().unwrap() > 0.0));
+    let header = std::fs::read_to_string(&csv).unwrap().lines().next().unwrap().to_owned();
+    assert!(header.ends_with("x_read,x_read_q1,x_read_q3,x_read_cpu"), "{header}");
+    let said = good(&["bench", "sample/stream/f32/baseline/w8/", "--repeats", "1", "--shape", "2x64"]);
+    assert!(said.contains("sample/stream/f32/baseline/w8/x4") && !said.contains("arg max"), "{said}");
+    assert!(bad(&["bench", "sample/stream/f16", "--shape", "2x64"], 1).contains("no f32 variant"));
+    assert!(bad(&["bench", "sample/nonsense"], 1).contains("no variant's name contains"));
+}
+
 #[test]
 fn bench_takes_a_filter() {
     let said = good(&["bench", "stream/f32/baseline", "--quick", "--repeats", "1", "--shape", "8x64"]);

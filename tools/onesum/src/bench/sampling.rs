@@ -47,10 +47,10 @@ fn interesting(caps: &Caps, shape: &Shape) -> Vec<Variant> {
 }
 
 fn matching(caps: &Caps, shape: &Shape, filter: &str) -> Vec<Variant> {
-    let (types, moves) = (filter.contains("16"), filter.contains("x1") || filter.contains("x4"));
+    let moves = filter.contains("x1") || filter.contains("x4");
     runnable(caps, shape)
         .filter(|v| v.to_string().contains(filter))
-        .filter(|v| types || v.input == Dtype::F32)
+        .filter(|v| v.input == Dtype::F32)
         .filter(|v| if moves { !v.quads || shape.quads } else { v.quads == shape.quads })
         .collect()
 }
@@ -353,7 +353,11 @@ pub fn contest<'a>(
     let caps = gpu.library.caps();
     let mut contest = Contest::new(gpu, plan, shape, logits)?;
     if filter != "sample" {
-        for variant in matching(caps, &shape, filter) {
+        let variants = matching(caps, &shape, filter);
+        if variants.is_empty() {
+            return Err(Failure::error(format!("no f32 variant that runs here has {filter:?} in its name")));
+        }
+        for variant in variants {
             contest.enter(variant)?;
         }
         return Ok(contest);
