@@ -17,6 +17,9 @@ pub struct Caps {
     pub min_subgroup_size: u32,
     /// The f16 type (`wgpu::Features::SHADER_F16`) is enabled on the device.
     pub f16: bool,
+    /// 64-bit integers (`wgpu::Features::SHADER_INT64`) are enabled on the device: on a GPU, the random stream multiplies by
+    /// them, to the same bits.
+    pub int64: bool,
     /// Invocations of one workgroup, at most.
     pub max_invocations: u32,
     /// Bytes of workgroup memory, at most.
@@ -51,6 +54,7 @@ impl Caps {
             subgroup: features.contains(wgpu::Features::SUBGROUP),
             min_subgroup_size,
             f16: features.contains(wgpu::Features::SHADER_F16),
+            int64: features.contains(wgpu::Features::SHADER_INT64),
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
@@ -70,6 +74,6 @@ impl Caps {
     /// The features that some variant can use: enable those of them that the adapter has.
     #[must_use]
     pub fn useful_features() -> wgpu::Features {
-        wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16
+        wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64
     }
 }

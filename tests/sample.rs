@@ -9,8 +9,9 @@ use onesum::host::{Gpu, adapters};
 use onesum::noise::Stream;
 use onesum::reference::{Problem, choice, choices, concrete_log_density, exp_concrete_log_density, gumbel_log_density};
 use onesum::sample::{Operands, Options, Sample, Schedule, Spec, Status, Variant};
+use onesum::shader::Dialect;
 use onesum::softmax::{self, PerRow, Shape};
-use onesum::{BindError, Matrix};
+use onesum::{BindError, Caps, Library, Matrix};
 
 /// One seed in three, a position of its own for each row.
 fn draws(rows: u32, cols: u32) -> Draws {
@@ -470,6 +471,27 @@ fn faulty_streams_are_found() {
     };
     let found = (0..100).map(|position| Stream { seed: 5, position }).filter(|s| shifted(*s) != choice(&x, 1.0, *s));
     assert!(found.count() > 80);
+}
+
+/// Where a device has 64-bit integers, the random stream multiplies by them if it is taken for a GPU: the same choices, and the
+/// same relaxed samples.
+#[test]
+fn wider_products_give_the_same_bits() {
+    for mut gpu in every_gpu() {
+        let caps = gpu.library.caps().clone();
+        let name = "sample/stream/f32/baseline/w64/x4";
+        let relaxing = "softmax/stream/f32/baseline/w64/x4";
+        let mut draws = draws(40, 5000);
+        draws.src.fill(0.25);
+        let usual = (drawn(&draws, &gpu, name.parse().unwrap()), relaxed(&gpu, &draws, 0.5, relaxing));
+        assert_eq!(usual.0, draws.expected());
+        // Without the feature this is the same library again.
+        gpu.library = Library::with_caps(&gpu.device, Caps { cpu: false, ..caps.clone() }, None).unwrap();
+        let text = &gpu.library.sample(&Spec::new(Shape::new(40, 5000))).unwrap().wgsl(Dialect::Naga)[0];
+        assert_eq!(text.contains("u64"), caps.int64, "{}", gpu.info.name);
+        let wide = (drawn(&draws, &gpu, name.parse().unwrap()), relaxed(&gpu, &draws, 0.5, relaxing));
+        assert_eq!(wide, usual, "{}", gpu.info.name);
+    }
 }
 
 /// Choices that will never change: seed 42, positions 0 to 7, of 1,000 columns with the logits (37 c mod 101) / 32.

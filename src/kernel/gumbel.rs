@@ -278,7 +278,10 @@ impl Gumbel {
     /// The linked WGSL of its dispatches, in order, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> Vec<String> {
-        wgsl(&self.spec, &self.softmax.variant(), self.sample_variant(), dialect)
+        let mut texts = self.sample.as_ref().map_or(Vec::new(), |sample| sample.wgsl(dialect));
+        let stages = stages(&self.spec.outputs, self.softmax.variant().schedule);
+        texts.extend(stages.into_iter().map(|stage| self.softmax.text(stage, dialect)));
+        texts
     }
 
     /// Checks the operands and makes what recording needs: one uniform buffer and one bind group a dispatch.
@@ -381,23 +384,29 @@ impl Gumbel {
     }
 }
 
-/// The linked WGSL of the dispatches, in order, for operands in separate buffers. Needs no device.
+/// The linked WGSL of the dispatches, in order, for operands in separate buffers and without 64-bit integers. Needs no device.
 #[must_use]
 pub fn wgsl(spec: &Spec, softmax: &softmax::Variant, sample: Option<sample::Variant>, dialect: Dialect) -> Vec<String> {
     let mut texts = Vec::new();
     if let Some(variant) = sample.filter(|_| spec.outputs.index) {
         texts.extend(sample::wgsl(&spec.sample(), &variant, dialect));
     }
-    let mut stages = Vec::new();
-    if spec.outputs.perturbed {
-        stages.push(Stage::Logits);
-    }
-    if spec.outputs.soft {
-        stages.extend(Stage::of(softmax.schedule));
-    }
-    if spec.outputs.hard {
-        stages.push(Stage::OneHot);
-    }
+    let stages = stages(&spec.outputs, softmax.schedule);
     texts.extend(stages.into_iter().map(|stage| softmax::stage_wgsl(&spec.softmax(), softmax, stage, dialect)));
     texts
+}
+
+/// What follows the dispatches that find the index, in order.
+fn stages(outputs: &Outputs, schedule: softmax::Schedule) -> Vec<Stage> {
+    let mut stages = Vec::new();
+    if outputs.perturbed {
+        stages.push(Stage::Logits);
+    }
+    if outputs.soft {
+        stages.extend(Stage::of(schedule));
+    }
+    if outputs.hard {
+        stages.push(Stage::OneHot);
+    }
+    stages
 }

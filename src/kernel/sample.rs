@@ -21,7 +21,7 @@ use super::softmax::{
     Dtype, MapParams, MaskType, PARTIAL_BYTES, Params, PerRow, Shape, Tier, given, map_params, mask_fragment, per_row,
     scratch_window, source_fragment, step,
 };
-use crate::library::{Access, Built, Program};
+use crate::library::{Access, Built, PRODUCT_16, Program};
 use crate::shader::{Dialect, Fragment, Header, fragment};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 
@@ -593,11 +593,13 @@ impl Sample {
     /// The linked WGSL of its dispatches, in order, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> Vec<String> {
-        wgsl(&self.spec, &self.variant, dialect)
+        let program = |&stage: &Stage| program(&self.spec, &self.variant, stage, false).on(self.library.caps());
+        Stage::of(self.variant.schedule, &self.spec).iter().map(|stage| program(stage).text(dialect)).collect()
     }
 }
 
-/// The linked WGSL of a variant's dispatches, in order, for operands in separate buffers. Needs no device.
+/// The linked WGSL of a variant's dispatches, in order, for operands in separate buffers and without 64-bit integers. Needs no
+/// device.
 #[must_use]
 pub fn wgsl(spec: &Spec, variant: &Variant, dialect: Dialect) -> Vec<String> {
     Stage::of(variant.schedule, spec).iter().map(|&stage| program(spec, variant, stage, false).text(dialect)).collect()
@@ -698,6 +700,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
         fragment!("lib/position_off"),
         fragment!("lib/slopes_off"),
         fragment!("lib/philox"),
+        PRODUCT_16,
         fragment!("lib/stream_on"),
         fragment!("lib/perturbed_off"),
         fragment!("lib/noise"),

@@ -389,7 +389,13 @@ impl Softmax {
     /// The linked WGSL of its dispatches, in order, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> Vec<String> {
-        wgsl(&self.spec, &self.variant, dialect)
+        Stage::of(self.variant.schedule).iter().map(|&stage| self.text(stage, dialect)).collect()
+    }
+
+    /// What is compiled for one stage.
+    pub(crate) fn text(&self, stage: Stage, dialect: Dialect) -> String {
+        let program = sources::program(&self.spec, &self.variant, stage, Form::default());
+        program.on(self.library.caps()).text(dialect)
     }
 
     /// Binds input and output: for specifications without further operands.
@@ -587,7 +593,8 @@ impl Softmax {
     }
 }
 
-/// The linked WGSL of a variant's dispatches, in order, for operands in separate buffers. Needs no device.
+/// The linked WGSL of a variant's dispatches, in order, for operands in separate buffers and without 64-bit integers. Needs no
+/// device.
 #[must_use]
 pub fn wgsl(spec: &Spec, variant: &Variant, dialect: Dialect) -> Vec<String> {
     Stage::of(variant.schedule).iter().map(|&stage| stage_wgsl(spec, variant, stage, dialect)).collect()

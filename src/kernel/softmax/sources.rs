@@ -2,7 +2,7 @@
 
 use super::{Dtype, Form, MaskType, Operands, PARTIAL_BYTES, Schedule, Spec, StageBinding, Tier, Variant, header};
 use crate::kernel::place::Operand;
-use crate::library::{Access, Program};
+use crate::library::{Access, PRODUCT_16, Program};
 use crate::shader::{Fragment, fragment};
 use crate::{BindError, Matrix};
 
@@ -239,7 +239,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         mask_fragment(o.mask, variant.quads),
     ];
     if o.gumbel {
-        list.extend([fragment!("lib/philox"), fragment!("lib/noise")]);
+        list.extend([fragment!("lib/philox"), PRODUCT_16, fragment!("lib/noise")]);
     }
     let mut types = vec![variant.input, variant.output];
     types.extend((o.mask == Some(MaskType::F16)).then_some(Dtype::F16));

@@ -64,6 +64,7 @@ struct Limits {
 struct Features {
     subgroup: bool,
     shader_f16: bool,
+    shader_int64: bool,
     timestamp_query: bool,
 }
 
@@ -123,6 +124,7 @@ impl Entry {
             features: Features {
                 subgroup: caps.subgroup,
                 shader_f16: caps.f16,
+                shader_int64: caps.int64,
                 timestamp_query: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             },
             tiers: TIERS.iter().map(|&tier| Group::new(tier, &caps)).collect(),
@@ -143,13 +145,14 @@ impl Entry {
                 l.max_storage_buffer_binding_size >> 20,
             ),
             format!(
-                "   subgroups {}, f16 {}, timestamps {}",
+                "   subgroups {}, f16 {}, int64 {}, timestamps {}",
                 if self.features.subgroup {
                     format!("of {} to {}", self.adapter.subgroup_sizes[0], self.adapter.subgroup_sizes[1])
                 } else {
                     "no".to_owned()
                 },
                 yes(self.features.shader_f16),
+                yes(self.features.shader_int64),
                 yes(self.features.timestamp_query),
             ),
             "   variants".to_owned(),

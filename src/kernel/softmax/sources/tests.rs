@@ -10,7 +10,7 @@ use super::super::shard;
 use super::*;
 use crate::shader::Dialect;
 use crate::softmax::{Causal, Options, Shape};
-use crate::{copy, sample};
+use crate::{Caps, copy, sample};
 
 const FORMS: [Form; 4] = [
     Form { src_in_dst: false, write_all: false },
@@ -163,14 +163,42 @@ fn names_are_unique_to_programs() {
     }
 }
 
+fn with_int64() -> Caps {
+    Caps { int64: true, ..Caps::baseline() }
+}
+
+/// With 64-bit integers, whatever makes noise is another program, and valid; the rest is the same.
+#[test]
+fn noise_by_wider_products_is_valid() {
+    let mut others = 0;
+    for program in representative().iter().filter(|p| p.name.contains("/f32/") && !p.name.contains("@")) {
+        let wide = program.on(&with_int64());
+        let noisy = program.fragments.contains(&PRODUCT_16);
+        assert_eq!(noisy, wide.name != program.name, "{}", program.name);
+        assert_eq!(program.on(&Caps { cpu: true, ..with_int64() }).name, program.name);
+        if !noisy {
+            continue;
+        }
+        others += 1;
+        let mut capabilities = Capabilities::SHADER_INT64;
+        capabilities.set(Capabilities::SHADER_FLOAT16, wide.header.f16);
+        capabilities.set(Capabilities::SUBGROUP, wide.header.subgroups);
+        let result = Validator::new(ValidationFlags::all(), capabilities).validate(&parse(&wide));
+        assert!(result.is_ok(), "{}: {result:?}", wide.name);
+    }
+    assert!(others > 100, "{others}");
+}
+
 /// No file under `shaders/` is dead, and none is used twice in one program.
 #[test]
 fn every_file_is_used() {
     let mut used = BTreeSet::new();
     for program in programs(kinds()) {
-        let names: BTreeSet<_> = program.fragments.iter().map(|f| f.name.to_string()).collect();
-        assert_eq!(names.len(), program.fragments.len(), "{}: a fragment twice", program.name);
-        used.extend(names);
+        for program in [program.on(&with_int64()), program] {
+            let names: BTreeSet<_> = program.fragments.iter().map(|f| f.name.to_string()).collect();
+            assert_eq!(names.len(), program.fragments.len(), "{}: a fragment twice", program.name);
+            used.extend(names);
+        }
     }
     let mut files = BTreeSet::new();
     for (folder, prefix) in [("shaders", ""), ("shaders/lib", "lib/")] {
