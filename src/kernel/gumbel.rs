@@ -279,7 +279,7 @@ impl Gumbel {
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> Vec<String> {
         let mut texts = self.sample.as_ref().map_or(Vec::new(), |sample| sample.wgsl(dialect));
-        let stages = stages(&self.spec.outputs, self.softmax.variant().schedule);
+        let stages = stages(self.spec.outputs, self.softmax.variant().schedule);
         texts.extend(stages.into_iter().map(|stage| self.softmax.text(stage, dialect)));
         texts
     }
@@ -391,13 +391,13 @@ pub fn wgsl(spec: &Spec, softmax: &softmax::Variant, sample: Option<sample::Vari
     if let Some(variant) = sample.filter(|_| spec.outputs.index) {
         texts.extend(sample::wgsl(&spec.sample(), &variant, dialect));
     }
-    let stages = stages(&spec.outputs, softmax.schedule);
+    let stages = stages(spec.outputs, softmax.schedule);
     texts.extend(stages.into_iter().map(|stage| softmax::stage_wgsl(&spec.softmax(), softmax, stage, dialect)));
     texts
 }
 
 /// What follows the dispatches that find the index, in order.
-fn stages(outputs: &Outputs, schedule: softmax::Schedule) -> Vec<Stage> {
+fn stages(outputs: Outputs, schedule: softmax::Schedule) -> Vec<Stage> {
     let mut stages = Vec::new();
     if outputs.perturbed {
         stages.push(Stage::Logits);

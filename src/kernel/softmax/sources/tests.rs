@@ -171,7 +171,7 @@ fn with_int64() -> Caps {
 #[test]
 fn noise_by_wider_products_is_valid() {
     let mut others = 0;
-    for program in representative().iter().filter(|p| p.name.contains("/f32/") && !p.name.contains("@")) {
+    for program in representative().iter().filter(|p| p.name.contains("/f32/") && !p.name.contains('@')) {
         let wide = program.on(&with_int64());
         let noisy = program.fragments.contains(&PRODUCT_16);
         assert_eq!(noisy, wide.name != program.name, "{}", program.name);
