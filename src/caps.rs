@@ -17,8 +17,8 @@ pub struct Caps {
     pub min_subgroup_size: u32,
     /// The f16 type (`wgpu::Features::SHADER_F16`) is enabled on the device.
     pub f16: bool,
-    /// 64-bit integers (`wgpu::Features::SHADER_INT64`) are enabled on the device: on a GPU, the random stream multiplies by
-    /// them, to the same bits.
+    /// 64-bit integers (`wgpu::Features::SHADER_INT64`) are enabled on the device: the random stream multiplies by them, to
+    /// the same bits.
     pub int64: bool,
     /// Invocations of one workgroup, at most.
     pub max_invocations: u32,

@@ -57,8 +57,7 @@ impl Program {
     /// The same for a device with these capabilities.
     pub fn on(&self, caps: &Caps) -> Self {
         let mut program = self.clone();
-        // A CPU's vectors have no upper halves of products, but of narrower ones they do: measured, no gain on lavapipe.
-        if caps.int64 && !caps.cpu {
+        if caps.int64 {
             for fragment in program.fragments.iter_mut().filter(|f| **f == PRODUCT_16) {
                 *fragment = PRODUCT_64;
                 program.name.push_str("+int64");
