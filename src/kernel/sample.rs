@@ -224,7 +224,7 @@ impl Variant {
             (false, true) if draws > 1 => (Schedule::Split, 256, 256),
             _ if draws > 1 => (Schedule::Split, 8, 8),
             (true, _) if rows >= 256 && cols <= 16_384 => (Schedule::Stream, 8, 1),
-            (true, _) if rows >= 8 && cols <= 150_000 => (Schedule::Stream, 8, 8),
+            (true, _) if rows >= 8 && cols <= 1_000_000 => (Schedule::Stream, 8, 8),
             (false, true) if cols <= 1024 => (Schedule::Stream, 256, 32),
             (false, true) if rows >= 512 && cols <= 1_000_000 => (Schedule::Stream, 256, 256),
             (false, true) => (Schedule::Split, 256, 256),
