@@ -60,6 +60,6 @@ pub mod shader;
 pub use bound::Bound;
 pub use caps::Caps;
 pub use error::{BindError, BuildError};
-pub use kernel::{copy, gumbel, sample, softmax};
+pub use kernel::{copy, expert_choice, gumbel, permute, plan, router, sample, softmax, stats};
 pub use library::Library;
 pub use matrix::Matrix;

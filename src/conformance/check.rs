@@ -40,6 +40,21 @@ pub enum Failure {
         /// How many rows of the case are wrong.
         count: usize,
     },
+    /// An integer, or a float that has to be the same to the bit, is another than the reference's.
+    Word {
+        /// The output.
+        what: &'static str,
+        /// Its row.
+        row: u32,
+        /// Its column.
+        column: u32,
+        /// What the device gave.
+        got: u32,
+        /// What the reference gives.
+        want: u32,
+        /// How many elements of the case are wrong.
+        count: usize,
+    },
     /// A word outside every window was written.
     GuardTouched {
         /// The operand.
@@ -71,6 +86,9 @@ impl fmt::Display for Failure {
             Self::Choice { row, got, want, count } => {
                 write!(f, "row {row} chose {got:?}, not {want:?}; {count} such rows in all")
             }
+            Self::Word { what, row, column, got, want, count } => {
+                write!(f, "{what}[{row}, {column}] is {got:#x}, not {want:#x}; {count} such in all")
+            }
             Self::GuardTouched { what, index } => {
                 write!(f, "{what}: element {index}, outside of every row, was written")
             }
@@ -79,6 +97,17 @@ impl fmt::Display for Failure {
             Self::Broken(message) => f.write_str(message),
         }
     }
+}
+
+/// The first word that is not the reference's, of rows of `cols`.
+pub(super) fn same_words(what: &'static str, cols: usize, got: &[u32], want: &[u32]) -> Result<(), Failure> {
+    if got.len() != want.len() {
+        return Err(Failure::Broken(format!("{what}: {} words, not {}", got.len(), want.len())));
+    }
+    let wrong: Vec<_> = (0..got.len()).filter(|&i| got[i] != want[i]).collect();
+    let Some(&first) = wrong.first() else { return Ok(()) };
+    let (row, column) = ((first / cols.max(1)) as u32, (first % cols.max(1)) as u32);
+    Err(Failure::Word { what, row, column, got: got[first], want: want[first], count: wrong.len() })
 }
 
 /// A fault to plant into a correct result: the suite is only worth something if it finds them.

@@ -7,10 +7,16 @@
 mod case;
 mod check;
 mod data;
+pub mod expert_choice;
 pub mod gumbel;
+mod guarded;
+pub mod permute;
+pub mod plan;
 mod report;
+pub mod router;
 mod run;
 pub mod sample;
+pub mod stats;
 
 pub use case::{Case, Fill, Memory, OptionSet, Profile, cases};
 pub use check::{Failure, Fault};

@@ -227,10 +227,12 @@ impl Frame<'_> {
 }
 
 /// Bytes of workgroup memory, where `width` is what overrides size arrays by.
-pub fn workgroup_bytes(module: &Module, width: u32) -> u32 {
+pub fn workgroup_bytes(module: &Module, value: impl Fn(&str) -> u32) -> u32 {
     let size = |inner: &TypeInner| match *inner {
         TypeInner::Array { size: ArraySize::Constant(n), stride, .. } => n.get() * stride,
-        TypeInner::Array { size: ArraySize::Pending(_), stride, .. } => width * stride,
+        TypeInner::Array { size: ArraySize::Pending(by), stride, .. } => {
+            value(module.overrides[by].name.as_deref().unwrap_or_default()) * stride
+        }
         ref other => other.size(module.to_ctx()),
     };
     let shared = module.global_variables.iter().filter(|(_, v)| v.space == AddressSpace::WorkGroup);

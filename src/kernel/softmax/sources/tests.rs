@@ -10,7 +10,10 @@ use super::super::shard;
 use super::*;
 use crate::shader::Dialect;
 use crate::softmax::{Causal, Options, Shape};
-use crate::{Caps, copy, sample};
+use crate::{Caps, copy, expert_choice, permute, plan, router, sample, stats};
+
+#[path = "../../../../tests/common/lint.rs"]
+mod lint;
 
 const FORMS: [Form; 4] = [
     Form { src_in_dst: false, write_all: false },
@@ -54,11 +57,24 @@ fn options() -> Vec<Options> {
     ]
 }
 
+/// Every program of the kernels that route.
+fn routing() -> Vec<Program> {
+    [
+        router::every_program(),
+        plan::every_program(),
+        expert_choice::every_program(),
+        permute::every_program(),
+        stats::every_program(),
+    ]
+    .concat()
+}
+
 /// Every program of these variants, and those of the small kernels.
 fn programs(variants: impl Iterator<Item = Variant>) -> Vec<Program> {
     let mut all: Vec<_> = copy::Variant::ALL.into_iter().map(copy::Variant::program).collect();
     all.extend([shard::merge_program(), shard::empty_program()]);
     all.extend(sample::every_program());
+    all.extend(routing());
     for v in variants {
         for (i, options) in options().into_iter().enumerate() {
             let reload = v.schedule == Schedule::Reload;
@@ -165,6 +181,28 @@ fn names_are_unique_to_programs() {
 
 fn with_int64() -> Caps {
     Caps { int64: true, ..Caps::baseline() }
+}
+
+/// Valid with the capabilities of its tier and no other, barriers reached together, no inaccurate built-in, and within the
+/// baseline's workgroup memory.
+#[test]
+fn routing_is_valid_and_passes_the_lints() {
+    for program in routing() {
+        let module = parse(&program);
+        let mut capabilities = Capabilities::empty();
+        capabilities.set(Capabilities::SHADER_FLOAT16, program.header.f16);
+        capabilities.set(Capabilities::SUBGROUP, program.header.subgroups);
+        let result = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
+        assert!(result.is_ok(), "{}: {result:?}", program.name);
+        assert_eq!(lint::divergent_barriers(&module), BTreeSet::new(), "{}", program.name);
+        assert_eq!(lint::inaccurate_functions(&module), BTreeSet::new(), "{}", program.name);
+        let value = |name: &str| {
+            let given = program.overrides.iter().find(|(known, _)| *known == name);
+            given.unwrap_or_else(|| panic!("{}: workgroup memory sized by {name:?}", program.name)).1 as u32
+        };
+        let bytes = lint::workgroup_bytes(&module, value);
+        assert!(bytes <= 16_352, "{}: {bytes} bytes of workgroup memory", program.name);
+    }
 }
 
 /// With 64-bit integers, whatever makes noise is another program, and valid; the rest is the same.
