@@ -31,6 +31,7 @@
 //! | [`gumbel`] | relaxed and straight-through samples, the noise added to the logits |
 //! | [`sample`] | one column per row, drawn from logits |
 //! | [`noise`] | the random stream, on the CPU |
+//! | [`exact`] | exponentials and the like of the same bits on every device |
 //! | [`mod@reference`] | the same on the CPU, in f64 and textbook order |
 //! | [`accuracy`] | how far from the reference a result may be, and why |
 //! | [`shader`] | fragments of WGSL and how they are linked |
@@ -48,6 +49,7 @@ mod caps;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+pub mod exact;
 #[cfg(feature = "host")]
 pub mod host;
 mod kernel;

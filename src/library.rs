@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::shader::{Dialect, Fragment, Header, fragment, link};
-use crate::{BuildError, Caps, copy, gumbel, sample, softmax};
+use crate::{BuildError, Caps, copy, gumbel, router, sample, softmax};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -167,6 +167,14 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn sample(&self, spec: &sample::Spec) -> Result<sample::Sample, BuildError> {
         sample::Sample::new(self, spec)
+    }
+
+    /// MoE routing: experts and weights from a router's logits; picks a variant unless `spec` names one, and compiles it, once.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn router(&self, spec: &router::Spec) -> Result<router::Router, BuildError> {
+        router::Router::new(self, spec)
     }
 
     /// The copy kernel that speeds are compared with.

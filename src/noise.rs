@@ -15,6 +15,8 @@ pub enum Domain {
     Part = 2,
     /// One variate per column of the block that wins.
     Member = 3,
+    /// One normal variate per expert: noisy routing.
+    Normal = 4,
 }
 
 /// Philox4x32-10 (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11): four words from a
@@ -78,13 +80,17 @@ pub fn gumbel(word: u32) -> f32 {
 const SQRT_HALF: u32 = 0x3f35_04f3;
 const LN_2: f32 = std::f32::consts::LN_2;
 
+/// n + ½, rounded once.
+pub(crate) fn halfway(n: u32) -> f32 {
+    (n >> 16) as f32 * 65_536.0 + ((n & 0xffff) as f32 + 0.5)
+}
+
 /// ln((word + ½)·2⁻³²), with a relative error of a few 2⁻²⁴ also where it is close to 0.
 fn ln_uniform(word: u32) -> f32 {
     // Above √½, the distance from 1 counts.
     let near_one = word >= 0xb504_f334;
     let n = if near_one { !word } else { word };
-    // Rounded once.
-    let v = (n >> 16) as f32 * 65_536.0 + ((n & 0xffff) as f32 + 0.5);
+    let v = halfway(n);
     if near_one {
         return ln_1p(v * -f32::from_bits(0x2f80_0000));
     }
@@ -98,14 +104,14 @@ fn ln(x: f32) -> f32 {
 }
 
 /// x = (1 + f)·2^exponent, 1 + f between √½ and √2.
-fn split(x: f32) -> (i32, f32) {
+pub(crate) fn split(x: f32) -> (i32, f32) {
     let bits = x.to_bits().wrapping_sub(SQRT_HALF);
     let f = f32::from_bits((bits & 0x007f_ffff) + SQRT_HALF) - 1.0;
     ((bits as i32) >> 23, f)
 }
 
 /// ln(1 + f), 1 + f between √½ and √2.
-fn ln_1p(f: f32) -> f32 {
+pub(crate) fn ln_1p(f: f32) -> f32 {
     let mut q = Q[8];
     for c in Q[..8].iter().rev() {
         q = q * f + c;

@@ -1,52 +1,20 @@
 // Gumbel noise of a row's columns: -ln(-ln u), u = (word + 1/2) 2^-32, from one word of the stream each. The same
-// bits on every device: nothing but correctly rounded sums and products, and no product that a compiler could
-// fuse with a sum. `src/noise.rs` does the same on the CPU, `docs/accuracy.md` has the errors.
+// bits on every device. `src/noise.rs` does the same on the CPU, `docs/accuracy.md` has the errors.
 
 // What noise is for: `Domain` in src/noise.rs.
 const COLUMN = 0u;
 const BLOCK = 1u;
 const PART = 2u;
 const MEMBER = 3u;
+const NORMAL = 4u;
 
 // Of columns 4 quad to 4 quad + 3.
 fn noise_words(stream: Stream, domain: u32, quad: u32) -> vec4<u32> {
     return philox(vec4(quad, stream.position, domain), stream.seed);
 }
 
-// The same numbers, but no compiler knows: keeps a product from being fused with the sum it goes into.
-fn fenced(x: vec4<f32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) ^ vec4(params.zero));
-}
-
-// x = (1 + fraction) 2^exponent, 1 + fraction between the roots of 1/2 and 2.
-struct Split {
-    exponent: vec4<i32>,
-    fraction: vec4<f32>,
-}
-
-const SQRT_HALF = 0x3f3504f3u;
-
-fn split(x: vec4<f32>) -> Split {
-    let bits = bitcast<vec4<u32>>(x) - vec4(SQRT_HALF);
-    let mantissa = (bits & vec4(0x7fffffu)) + vec4(SQRT_HALF);
-    return Split(bitcast<vec4<i32>>(bits) >> vec4(23u), bitcast<vec4<f32>>(mantissa) - vec4(1.0));
-}
-
-// exponent ln 2 + ln(1 + f), the latter as f + f^2 q(f), q a minimax fit.
-fn logarithm(exponent: vec4<i32>, f: vec4<f32>) -> vec4<f32> {
-    var q = fenced(-0x1.3872b2p-4 * f) + vec4(0x1.089ae6p-3);
-    q = fenced(q * f) - vec4(0x1.0f2b42p-3);
-    q = fenced(q * f) + vec4(0x1.225594p-3);
-    q = fenced(q * f) - vec4(0x1.5424f6p-3);
-    q = fenced(q * f) + vec4(0x1.99a544p-3);
-    q = fenced(q * f) - vec4(0x1.000438p-2);
-    q = fenced(q * f) + vec4(0x1.55554ep-2);
-    q = fenced(q * f) - vec4(0x1.fffff8p-2);
-    let fraction = fenced(fenced(f * f) * q) + f;
-    return fenced(vec4<f32>(exponent) * 0x1.62e43p-1) + fraction;
-}
-
-fn gumbel(word: vec4<u32>) -> vec4<f32> {
+// ln u.
+fn ln_uniform(word: vec4<u32>) -> vec4<f32> {
     // Above the root of 1/2, the distance from 1 counts.
     let near_one = word >= vec4(0xb504f334u);
     let n = select(word, ~word, near_one);
@@ -54,8 +22,11 @@ fn gumbel(word: vec4<u32>) -> vec4<f32> {
     let v = vec4<f32>(n >> vec4(16u)) * 65536.0 + (vec4<f32>(n & vec4(0xffffu)) + vec4(0.5));
     let s = split(v);
     let exponent = select(s.exponent - vec4(32), vec4(0), near_one);
-    let u = logarithm(exponent, select(s.fraction, v * -0x1p-32, near_one));
-    let e = split(-u);
+    return logarithm(exponent, select(s.fraction, v * -0x1p-32, near_one));
+}
+
+fn gumbel(word: vec4<u32>) -> vec4<f32> {
+    let e = split(-ln_uniform(word));
     return -logarithm(e.exponent, e.fraction);
 }
 

@@ -12,12 +12,6 @@ struct Row {
     bits: u32,          // where its allowed columns begin
 }
 
-// What a row's noise depends on.
-struct Stream {
-    seed: vec2<u32>,
-    position: vec2<u32>,
-}
-
 fn row_of(index: u32) -> Row {
     let position = position_of(index);
     let temperature = temperature_of(index);

@@ -695,6 +695,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
     list.extend(variant.tier.fragments());
     list.extend([
         fragment!("lib/row"),
+        fragment!("lib/stream"),
         either!(o.scale.is_some(), "lib/scale_fenced", "lib/scale_off"),
         fragment!("lib/cap_off"),
         fragment!("lib/position_off"),
@@ -704,6 +705,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
         fragment!("lib/stream_on"),
         fragment!("lib/perturbed_off"),
         fragment!("lib/noise"),
+        fragment!("lib/logarithm"),
         fragment!("lib/drawing"),
         fragment!("lib/better"),
         either!(o.bits, "lib/bits_on", "lib/bits_off"),

@@ -222,6 +222,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         fragment!("lib/lane"),
         fragment!("lib/exp"),
         fragment!("lib/row"),
+        fragment!("lib/stream"),
         match (o.scale.is_some(), o.gumbel) {
             (false, _) => fragment!("lib/scale_off"),
             (true, false) => fragment!("lib/scale_on"),
@@ -239,7 +240,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         mask_fragment(o.mask, variant.quads),
     ];
     if o.gumbel {
-        list.extend([fragment!("lib/philox"), PRODUCT_16, fragment!("lib/noise")]);
+        list.extend([fragment!("lib/philox"), PRODUCT_16, fragment!("lib/noise"), fragment!("lib/logarithm")]);
     }
     let mut types = vec![variant.input, variant.output];
     types.extend((o.mask == Some(MaskType::F16)).then_some(Dtype::F16));

@@ -1,0 +1,1 @@
+@group(0) @binding(7) var<storage, read> valid: array<u32>;

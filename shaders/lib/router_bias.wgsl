@@ -1,0 +1,4 @@
+fn bias_of(columns: vec4<u32>) -> vec4<f32> {
+    let at = vec4(params.bias_offset) + min(columns, vec4(params.cols - 1u));
+    return vec4(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
+}

@@ -1,0 +1,3 @@
+fn kept_groups(token: Token, field: Field) -> u32 {
+    return 1u;
+}

@@ -1,0 +1,3 @@
+fn mapped(column: u32) -> u32 {
+    return column;
+}

@@ -1,0 +1,3 @@
+fn scored(z: vec4<f32>) -> vec4<f32> {
+    return settled(z);
+}
