@@ -252,21 +252,21 @@ fn finish(token: Token, field: Field, chosen: Chosen) {
     let nan_chosen = any(is_nan(a) | is_nan(b) | is_nan(c) | is_nan(d));
     let spoilt = is_spoilt(field, nan_chosen);
     let e = four_scores(field, reference, a, 0u);
-    var total = added(0.0, e);
+    var total = added_four(0.0, e);
     var f = e;
     var g = e;
     var h = e;
     if (LISTS > 1u) {
         f = four_scores(field, reference, b, 4u);
-        total = added(total, f);
+        total = added_four(total, f);
     }
     if (LISTS > 2u) {
         g = four_scores(field, reference, c, 8u);
-        total = added(total, g);
+        total = added_four(total, g);
     }
     if (LISTS > 3u) {
         h = four_scores(field, reference, d, 12u);
-        total = added(total, h);
+        total = added_four(total, h);
     }
     let inverse = inverse_of(total);
     put_four(token, 0u, chosen.a, weighed(e, inverse, spoilt));

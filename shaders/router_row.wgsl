@@ -87,7 +87,7 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
     workgroupBarrier();
     var total = 0.0;
     for (var j = 0u; j < CHOICES; j++) {
-        total += scores[slots + j];
+        total = added(total, scores[slots + j]);
     }
     let inverse = inverse_of(total);
     let spoilt = is_spoilt(field, nan_chosen);

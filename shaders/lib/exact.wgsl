@@ -1,6 +1,6 @@
 // Functions of the same bits on every device: nothing but correctly rounded sums and products, no product that a compiler
-// could fuse with a sum, no subnormal number, NaN and infinities told by bits. `src/exact.rs` does the same on the CPU,
-// `docs/accuracy.md` has the errors.
+// could fuse with a sum, no sum of three that it could add up in another order, no subnormal number, NaN and infinities
+// told by bits. `src/exact.rs` does the same on the CPU, `docs/accuracy.md` has the errors.
 
 const MAGNITUDE = 0x7fffffffu;
 const INFINITE = 0x7f800000u;
@@ -38,7 +38,7 @@ fn exponential(d: vec4<f32>) -> Exponential {
     let half = bitcast<vec4<f32>>((bitcast<vec4<u32>>(y) & vec4(0x80000000u)) | vec4(0x3f000000u));
     let n = vec4<i32>(y + half);
     let e = vec4<f32>(n);
-    let t = (d - e * LN2_HEAD) - e * LN2_TAIL;
+    let t = fenced(d - e * LN2_HEAD) - e * LN2_TAIL;
     var h = fenced(0x1.6ac6b2p-10 * t) + vec4(0x1.123dep-7);
     h = fenced(h * t) + vec4(0x1.555858p-5);
     h = fenced(h * t) + vec4(0x1.55548cp-3);
@@ -46,7 +46,7 @@ fn exponential(d: vec4<f32>) -> Exponential {
     return Exponential(fenced((t * t) * h) + t, n);
 }
 
-// 1 + p: fenced, since compilers add a constant to the terms of a sum in another order.
+// 1 + p.
 fn mantissa(e: Exponential) -> vec4<f32> {
     return vec4(1.0) + fenced(e.p);
 }
@@ -112,7 +112,7 @@ fn hyperbolic_tangent(x: vec4<f32>) -> vec4<f32> {
     let e = exponential(bitcast<vec4<f32>>(bits | vec4(0x80000000u)) * 2.0);
     // exp(-2 |x|) - 1, precise near 0 too.
     let power = raised(vec4(1.0), e.n);
-    let less = select(power * e.p + (power - vec4(1.0)), e.p, e.n == vec4(0));
+    let less = select(power * e.p + fenced(power - vec4(1.0)), e.p, e.n == vec4(0));
     let t = settled(-less * reciprocal(vec4(2.0) + less));
     let signed = bitcast<vec4<f32>>(bitcast<vec4<u32>>(t) | (bitcast<vec4<u32>>(x) & vec4(0x80000000u)));
     return select(signed, vec4(nan()), is_nan(x));

@@ -111,7 +111,11 @@ fn choices_from(first: u32) -> vec4<bool> {
     return vec4(first) + vec4(0u, 1u, 2u, 3u) < vec4(CHOICES);
 }
 
-// Added one after another, in the order of choice.
-fn added(total: f32, score: vec4<f32>) -> f32 {
-    return (((total + score.x) + score.y) + score.z) + score.w;
+// Added one after another, in the order of choice, which no compiler may change.
+fn added(total: f32, score: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(total + score) ^ params.zero);
+}
+
+fn added_four(total: f32, score: vec4<f32>) -> f32 {
+    return added(added(added(added(total, score.x), score.y), score.z), score.w);
 }
