@@ -120,7 +120,15 @@ fn packed_best(token: Token, field: Field, kept: u32) -> List {
     let mask = vec4<i32>(vec4(params.index_mask));
     for (var groups = kept; groups != 0u; groups &= groups - 1u) {
         let first = countTrailingZeros(groups) * group_quads();
-        for (var q = first; q < first + group_quads(); q++) {
+        let end = first + group_quads();
+        var q = first;
+        for (; q + 1u < end; q += 2u) {
+            let x = (keys(token, field, q) & ~mask) | (mask - vec4<i32>(columns_of(q)));
+            let y = (keys(token, field, q + 1u) & ~mask) | (mask - vec4<i32>(columns_of(q + 1u)));
+            list = inserted(inserted(inserted(inserted(list, x.x), x.y), x.z), x.w);
+            list = inserted(inserted(inserted(inserted(list, y.x), y.y), y.z), y.w);
+        }
+        for (; q < end; q++) {
             let x = (keys(token, field, q) & ~mask) | (mask - vec4<i32>(columns_of(q)));
             list = inserted(inserted(inserted(inserted(list, x.x), x.y), x.z), x.w);
         }
@@ -193,7 +201,7 @@ fn columns_in(l: List) -> Chosen {
 
 // The keys of some of the columns, others left out.
 fn keys_of_choices(token: Token, field: Field, columns: vec4<u32>, first: u32) -> vec4<i32> {
-    let key = keys_at(token, field, min(columns, vec4(params.cols - 1u)));
+    let key = keys_at(token, field, select(vec4(columns.x), columns, choices_from(first)));
     return select(vec4(EXCLUDED), key, choices_from(first));
 }
 
@@ -225,7 +233,8 @@ fn chosen_of(token: Token, field: Field, kept: u32) -> Chosen {
 
 // Four choices' logits; places past the last choice have -inf and are never NaN.
 fn chosen_logits(token: Token, columns: vec4<u32>, first: u32) -> vec4<f32> {
-    let z = logits_at(token, min(columns, vec4(params.cols - 1u)));
+    // Places past the last choice load what is loaded anyway.
+    let z = logits_at(token, select(vec4(columns.x), columns, choices_from(first)));
     return select(vec4(bitcast<f32>(params.zero | 0xff800000u)), z, choices_from(first));
 }
 
