@@ -79,6 +79,7 @@ fn main(
         workgroupBarrier();
     }
 
+    // What `described` has counted too much.
     count(SENTINELS, 0u - given);
     workgroupBarrier();
     if (local == 0u) {

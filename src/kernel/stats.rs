@@ -131,7 +131,7 @@ pub struct Variant {
 }
 
 /// (width, lanes, tokens of a workgroup at most). The first is for adapters that run on a CPU.
-const GEOMETRIES: [(u32, u32, u32); 3] = [(8, 1, 256), (64, 16, 64), (256, 16, 64)];
+const GEOMETRIES: [(u32, u32, u32); 3] = [(8, 1, 128), (64, 16, 64), (256, 16, 64)];
 
 /// Bytes of workgroup memory besides those of tokens and invocations: head and counters.
 const COUNTER_BYTES: u32 = 4 * (12 + 256 * 6);
@@ -192,14 +192,10 @@ impl Variant {
 
     /// Tokens of one workgroup. Results do not depend on it.
     #[must_use]
-    pub fn tile(&self, tokens: u32, experts: u32) -> u32 {
+    pub fn tile(&self, tokens: u32) -> u32 {
         let at_once = (self.width / self.lanes.max(1)).max(1);
-        // A CPU has few workgroups to fill, and long loops cost it nothing; at most 60,000 iterations, though.
-        let (groups, most) = match (self.width, experts > 2048) {
-            (..=8, false) => (16, self.most_tokens()),
-            (..=8, true) => (16, 128),
-            _ => (512, self.most_tokens()),
-        };
+        // A CPU has few workgroups to fill, and long loops cost it nothing.
+        let (groups, most) = (if self.width <= 8 { 32 } else { 512 }, self.most_tokens());
         tokens.div_ceil(groups).next_multiple_of(at_once).clamp(at_once, most)
     }
 
@@ -380,7 +376,7 @@ impl Stats {
         let caps = self.library.caps();
         let placement = place(caps, &self.list(stage, operands), None, false)?;
         let (rows, cols, choices) = (operands.src.rows, operands.src.cols, operands.experts.cols);
-        let tile = self.variant.tile(rows, cols);
+        let tile = self.variant.tile(rows);
         let groups = match stage {
             Stage::Clear => words(cols).div_ceil(CLEAR_WIDTH),
             Stage::Add => rows.div_ceil(tile),
@@ -750,7 +746,7 @@ mod tests {
         for variant in Variant::all() {
             for experts in [1, 3, 64, 256, 257, 1024, 2047, 2048, 2049, 4096] {
                 for tokens in [1, 7, 4097, 70_000, MAX_TOKENS] {
-                    let tile = variant.tile(tokens, experts);
+                    let tile = variant.tile(tokens);
                     assert!(tile <= variant.most_tokens() && tile.is_multiple_of(variant.width / variant.lanes));
                     let (w, quads) = (variant.width, experts.div_ceil(4));
                     let turns = tile.div_ceil(w / variant.lanes);
