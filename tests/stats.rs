@@ -24,7 +24,7 @@ fn quick_profile_on_every_adapter() {
     for (info, report) in reports {
         println!("{} ({:?})\n{report}", info.name, info.backend);
         assert!(report.ok());
-        assert!(report.executed >= 200, "{} cases", report.executed);
+        assert!(report.executed >= 180, "{} cases", report.executed);
     }
 }
 
@@ -162,7 +162,8 @@ fn losses_at_perfect_balance() {
         let mut batch = Routed::new(experts * 4, experts, choices);
         batch.logits.fill(0.25);
         let s = batch.state(gpu);
-        let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-6, "{experts} {choices}: {got}, not {want}");
+        let near =
+            |got: f64, want: f64| assert!((got - want).abs() < 1e-6 * want.max(1.0), "{experts}: {got}, not {want}");
         near(s.balance_loss(), choices as f64);
         near(s.max_over_mean(), 1.0);
         near(s.load_cv2(), 0.0);
@@ -350,8 +351,8 @@ fn bad_operands_are_refused() {
         (Operands { weights: Matrix::new(&memory[2], 101, 6), ..good }, "weights: expected 100 x 6, got 101 x 6"),
         (Operands { state: Matrix::new(&memory[3], 1, 395), ..good }, "state: expected 1 x 396, got 1 x 395"),
         (Operands { state: Matrix::new(&memory[3], 2, 396), ..good }, "state: expected 1 x 396, got 2 x 396"),
-        (Operands { src: good.src.at(2), ..good }, "src: stats/f32/w256l16/x4 wants"),
-        (Operands { src: good.src.with_stride(66), ..good }, "src: stats/f32/w256l16/x4 wants"),
+        (Operands { src: good.src.at(2), ..good }, "x4 wants offset, columns and stride in multiples of 4"),
+        (Operands { src: good.src.with_stride(66), ..good }, "x4 wants offset, columns and stride in multiples of 4"),
         (Operands { src: good.src.with_stride(60), ..good }, "src: rows of 64 columns, but only 60"),
         (Operands { src: good.src.at(1 << 14), ..good }, "src: the window ends"),
         (Operands { experts: good.experts.at(1 << 14), ..good }, "experts: the window ends"),
@@ -378,9 +379,9 @@ fn bad_operands_are_refused() {
     let bad = Operands { state: Matrix { buffer: &plain, ..good.state }, ..good };
     assert_eq!(kernel.bind(&bad).unwrap_err(), BindError::NotStorage { what: "state" });
     assert_eq!(noop.errors(), Vec::<String>::new());
-    // A destroyed buffer: the device says so, and nothing is bound.
     memory[2].destroy();
-    assert!(matches!(kernel.bind(&good), Ok(_) | Err(BindError::Device { .. })));
+    let dead = kernel.bind(&good).unwrap_err();
+    assert!(matches!(&dead, BindError::Device { message } if message.contains("destroyed")), "{dead}");
 }
 
 /// More than the device lets one binding have.

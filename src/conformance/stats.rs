@@ -156,28 +156,33 @@ const SHAPES: [(u32, u32, u32); 18] = [
     (300, 8, 2),
 ];
 
-/// The cases of a profile: every variant with every shape and fill in some combination, f32 with more of them.
+/// The cases of a profile: every variant with every shape and fill in some combination. In the quick one, types other than f32 have
+/// every third shape and one scoring, since only how logits are loaded depends on them; and wide workgroups, which are slow on
+/// a CPU, have one long batch.
 pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
     Variant::all().enumerate().flat_map(move |(n, variant)| {
-        let rounds = match (profile, variant.input == Dtype::F32) {
-            (Profile::Quick, false) => 1,
-            (Profile::Quick, true) => 2,
-            (Profile::Full, _) => 13,
+        let (full, plain) = (profile == Profile::Full, variant.input == Dtype::F32);
+        let rounds = match (full, plain) {
+            (true, _) => 13,
+            (false, true) => 2,
+            (false, false) => 1,
         };
-        let fitting = SHAPES.into_iter().filter(move |s| !variant.quads || s.1.is_multiple_of(4));
         (0..rounds).flat_map(move |round| {
-            // Types other than f32 take turns: only how logits are loaded depends on them.
-            let turn = move |i: usize| profile == Profile::Full || variant.input == Dtype::F32 || (i + n) % 3 == 0;
-            fitting.clone().enumerate().filter(move |(i, _)| turn(*i)).map(move |(i, (tokens, experts, choices))| {
-                Case {
-                    variant,
-                    tokens,
-                    experts,
-                    choices,
-                    fill: Fill::ALL[(n * 5 + i + round * 4) % Fill::ALL.len()].0,
-                    scoring: Scoring::ALL[(n + i / 2 + round) % 2].0,
-                    accumulate: (n + i + round) % 3 == 1,
-                }
+            let shapes = SHAPES.into_iter().enumerate();
+            let fits = move |(tokens, experts, _): (u32, u32, u32)| {
+                let long = tokens > 1000 && variant.width > 8;
+                (!variant.quads || experts.is_multiple_of(4))
+                    && (full || !long || (plain && round == 0 && experts == 64))
+            };
+            let turn = move |i: usize| full || plain || (i + n).is_multiple_of(3);
+            shapes.filter(move |(i, shape)| turn(*i) && fits(*shape)).map(move |(i, (tokens, experts, choices))| Case {
+                variant,
+                tokens,
+                experts,
+                choices,
+                fill: Fill::ALL[(n * 5 + i + round * 4) % Fill::ALL.len()].0,
+                scoring: Scoring::ALL[if full || plain { (n + i / 2 + round) % 2 } else { n / 2 % 2 }].0,
+                accumulate: (n + i + round) % 3 == 1,
             })
         })
     })
@@ -235,7 +240,7 @@ fn logit(case: &Case, random: &mut Random, token: u32, expert: u32) -> f32 {
 fn spoil(case: &Case, random: &mut Random, token: u32, row: &mut [f32]) {
     let mut put = |x: f32| row[random.below(case.experts) as usize] = x;
     match (case.fill, token % 3) {
-        (Fill::NotFinite, 1) => put(f32::from_bits(if token % 2 == 0 { 0x7fc0_0000 } else { 0xffc0_0001 })),
+        (Fill::NotFinite, 1) => put(f32::from_bits(if token.is_multiple_of(2) { 0x7fc0_0000 } else { 0xffc0_0001 })),
         (Fill::NotFinite, 2) => put(f32::INFINITY),
         (Fill::Masked, 1) => row.fill([f32::NEG_INFINITY, -1e30, f32::MIN][(token / 3 % 3) as usize]),
         _ => {}
@@ -250,7 +255,7 @@ fn chosen(case: &Case, random: &mut Random, token: u32) -> Vec<u32> {
         Fill::OneHot => token % 3 % n,
         Fill::AllToOne => n - 1,
         Fill::Sentinels => u32::MAX - random.below(3),
-        Fill::Padding if token % 3 == 0 => u32::MAX,
+        Fill::Padding if token.is_multiple_of(3) => u32::MAX,
         Fill::Padding if k != token % case.choices => {
             [random.below(n), u32::MAX, n, n + random.below(600)][random.below(4) as usize]
         }
@@ -433,7 +438,7 @@ mod tests {
             assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
             count += 1;
         }
-        assert!(count >= 300, "{count}");
+        assert!(count >= 200, "{count}");
     }
 
     /// The words of a state, as the documentation of `words` has them.
@@ -492,7 +497,7 @@ mod tests {
             ("a token called NaN", |s, _| s.nan_tokens += 1),
             ("a weight called bad", |s, _| s.bad_weights += 1),
             ("a probability beyond its budget", |s, errors| {
-                s.probabilities[5] += 1.01 * errors.probabilities[5] + 4e-10
+                s.probabilities[5] += 1.01 * errors.probabilities[5] + 4e-10;
             }),
             ("a gate beyond its budget", |s, errors| s.gates[5] += 1.01 * errors.gates[5] + 4e-10),
             ("squares beyond their budget", |s, errors| s.squares -= 1.01 * errors.squares),

@@ -105,7 +105,7 @@ pub enum Scoring {
     /// softmax(logits).
     #[default]
     Softmax,
-    /// sigmoid(logits) over the sum of a token's sigmoids, as in DeepSeek-V3's sequence loss (arXiv 2412.19437, equation 18).
+    /// sigmoid(logits) over the sum of a token's sigmoids, as in DeepSeek-V3's sequence loss (arXiv 2412.19437, equation 19).
     Sigmoid,
 }
 
@@ -617,19 +617,19 @@ impl State {
         self.tokens.saturating_sub(self.nan_tokens + self.masked_tokens)
     }
 
-    /// f_e = counts_e / tokens: the fraction of tokens that an expert serves. 0 without tokens.
+    /// `f_e = counts_e / tokens`: the fraction of tokens that an expert serves. 0 without tokens.
     #[must_use]
     pub fn fractions(&self) -> Vec<f64> {
         self.counts.iter().map(|&n| ratio(n as f64, self.tokens as f64)).collect()
     }
 
-    /// P_e: the mean probability of an expert. 0 without tokens that have probabilities.
+    /// `P_e`: the mean probability of an expert. 0 without tokens that have probabilities.
     #[must_use]
     pub fn mean_probabilities(&self) -> Vec<f64> {
         self.probabilities.iter().map(|&p| ratio(p, self.scored_tokens() as f64)).collect()
     }
 
-    /// E · Σ_e f_e · P_e, the balance loss of Switch (Fedus, Zoph & Shazeer, arXiv 2101.03961, equation 4), without its factor α:
+    /// `E · Σ_e f_e · P_e`, the balance loss of Switch (Fedus, Zoph & Shazeer, arXiv 2101.03961, equation 4), without its factor α:
     /// K at perfect balance. 0 without tokens.
     #[must_use]
     pub fn balance_loss(&self) -> f64 {
@@ -637,7 +637,7 @@ impl State {
         self.experts() as f64 * terms.sum::<f64>()
     }
 
-    /// Mean of LSE², the z-loss of ST-MoE (Zoph et al., arXiv 2202.08906, equation 5), without its coefficient. 0 without tokens.
+    /// Mean of LSE², the z-loss of ST-MoE (Zoph et al., arXiv 2202.08906), without its coefficient. 0 without tokens.
     #[must_use]
     pub fn z_loss(&self) -> f64 {
         ratio(self.squares, self.measured_tokens as f64)
@@ -663,7 +663,7 @@ impl State {
         if self.pairs() == 0 { 1.0 } else { most * self.experts() as f64 / self.pairs() as f64 }
     }
 
-    /// H / ln E, H = −Σ q_e ln q_e, q_e = counts_e / Σ counts: 1 if all experts have the same, 0 if one has all. 1 for a single
+    /// `H / ln E`, `H = −Σ q_e ln q_e`, `q_e = counts_e / Σ counts`: 1 if all experts have the same, 0 if one has all. 1 for a single
     /// expert, and without any choice.
     #[must_use]
     pub fn entropy(&self) -> f64 {
@@ -744,7 +744,7 @@ mod tests {
     #[test]
     fn loops_are_short_enough() {
         for variant in Variant::all() {
-            for experts in [1, 3, 64, 256, 257, 1024, 2047, 2048, 2049, 4096] {
+            for experts in [1_u32, 3, 64, 256, 257, 1024, 2047, 2048, 2049, 4096] {
                 for tokens in [1, 7, 4097, 70_000, MAX_TOKENS] {
                     let tile = variant.tile(tokens);
                     assert!(tile <= variant.most_tokens() && tile.is_multiple_of(variant.width / variant.lanes));

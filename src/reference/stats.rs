@@ -29,7 +29,7 @@ pub struct Batch<'a> {
 ///   and a division of 2.5 ULP, 5u: with its own e, 9u of the logarithm at most, which is at most ln 2; the series by 2u of
 ///   that and 0.2u; 8.2u absolute. The difference is rounded: u·|s|; from |x| = 25 on the logarithm is less than half an ULP of
 ///   x, and what is lost is below that and below e⁻²⁵ < u/1000. An error of s is a relative one of e^s, and so is the mean of all
-///   in their sum: δ_e + Σ_j p_j δ_j, δ = u·(8.2 + min(|s|, 25)).
+///   in their sum: `δ_e + Σ_j p_j δ_j`, δ = u·(8.2 + min(|s|, 25)).
 /// - A **log-sum-exp** L is that of softmax: 4u + 1 ULP ≤ 4u + 2u·|L| absolute, ε. Its square is rounded to f32 and to a multiple of
 ///   2⁻³²: (2·|L| + ε)·ε + u·L² + 2⁻³³.
 #[derive(Clone, Debug, PartialEq)]
