@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::shader::{Dialect, Fragment, Header, fragment, link};
 use crate::{BuildError, Caps, copy, gumbel, router, sample, softmax};
+use crate::{BuildError, Caps, copy, gumbel, sample, softmax, stats};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -175,6 +176,12 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn router(&self, spec: &router::Spec) -> Result<router::Router, BuildError> {
         router::Router::new(self, spec)
+    /// Load statistics of a routed batch: picks a variant unless `spec` names one, and compiles it, once.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn stats(&self, spec: &stats::Spec) -> Result<stats::Stats, BuildError> {
+        stats::Stats::new(self, spec)
     }
 
     /// The copy kernel that speeds are compared with.

@@ -1,0 +1,11 @@
+// In a buffer that the same dispatch writes to: WebGPU wants every binding of it read-write.
+@group(0) @binding(2) var<storage, read_write> experts: array<u32>;
+@group(0) @binding(3) var<storage, read_write> weights: array<f32>;
+
+fn expert_at(token: u32, choice: u32) -> u32 {
+    return experts[params.experts_offset + token * params.experts_stride + choice];
+}
+
+fn weight_at(token: u32, choice: u32) -> f32 {
+    return weights[params.weights_offset + token * params.weights_stride + choice];
+}
