@@ -171,14 +171,15 @@ fn main(
     for (var i = wanted + lane; i < params.capacity; i += LANES) {
         chosen[to + i] = NONE;
     }
-    together();
+    together_in_buffers();
 
-    // Best first.
+    // Best first. One token is in order.
+    let key_bits = select(32u, 0u, params.capacity == 1u);
     let sorters = min(LANES, SORTERS);
     let some = (wanted + sorters - 1u) / sorters;
     let from_slot = min(lane * some, wanted);
     let to_slot = min(from_slot + some, wanted);
-    for (var shift = 0u; shift < 32u; shift += BITS) {
+    for (var shift = 0u; shift < key_bits; shift += BITS) {
         let back = (shift / BITS) % 2u == 1u;
         let weights_at = params.weights_offset + expert * params.weights_stride;
         let pass_ = Pass(row, to, weights_at, to_slot, shift, back, local);
@@ -199,6 +200,6 @@ fn main(
             move_slot(pass_, i + 2u);
             move_slot(pass_, i + 3u);
         }
-        together();
+        together_in_buffers();
     }
 }

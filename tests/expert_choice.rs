@@ -23,7 +23,7 @@ fn quick_profile_on_every_adapter() {
     for (info, report) in reports {
         println!("{} ({:?})\n{report}", info.name, info.backend);
         assert!(report.ok());
-        assert!(report.executed >= 200, "{} cases", report.executed);
+        assert!(report.executed >= 150, "{} cases", report.executed);
     }
 }
 
@@ -367,7 +367,7 @@ fn bad_operands_are_refused() {
     assert!(error(Operands { scratch, ..good }).to_string().starts_with("scratch: expected 1"));
     let crooked = Operands { scratch: Matrix { cols: good.scratch.cols - 2, ..good.scratch }.at(2), ..good };
     assert!(error(crooked).to_string().contains("at a multiple of 4"));
-    assert_eq!(kernel.scratch_bytes(u32::MAX, u32::MAX) % 4, 0);
+    assert_eq!(kernel.scratch_bytes(u32::MAX, u32::MAX), u64::MAX);
 
     // Windows and buffers.
     assert!(matches!(

@@ -1,24 +1,37 @@
-// Exclusive prefix sums over a workgroup (Hillis & Steele 1986).
+// Exclusive prefix sums over a workgroup (Hillis & Steele 1986), from one array to the other: a barrier a step.
 var<workgroup> shelf: array<u32, WIDTH>;
+var<workgroup> other_shelf: array<u32, WIDTH>;
 
 struct Share {
     before: u32,    // the sum of what lower invocations have
     all: u32,       // the sum of what all have
 }
 
+fn on_shelf(other: bool, i: u32) -> u32 {
+    if (other) {
+        return other_shelf[i];
+    }
+    return shelf[i];
+}
+
 fn share(local: u32, value: u32) -> Share {
-    shelf[local] = value;
+    var sum = value;
+    var other = false;
+    shelf[local] = sum;
     for (var step = 1u; step < WIDTH; step *= 2u) {
         workgroupBarrier();
-        var other = 0u;
         if (local >= step) {
-            other = shelf[local - step];
+            sum += on_shelf(other, local - step);
         }
-        workgroupBarrier();
-        shelf[local] += other;
+        if (other) {
+            shelf[local] = sum;
+        } else {
+            other_shelf[local] = sum;
+        }
+        other = !other;
     }
     workgroupBarrier();
-    let sums = Share(shelf[local] - value, shelf[WIDTH - 1u]);
+    let all = on_shelf(other, WIDTH - 1u);
     workgroupBarrier();
-    return sums;
+    return Share(sum - value, all);
 }

@@ -11,6 +11,8 @@ fn lane_of(local: u32) -> u32 {
 
 fn together() {}
 
+fn together_in_buffers() {}
+
 fn before(local: u32, value: u32) -> u32 {
     return 0u;
 }

@@ -10,6 +10,11 @@ fn lane_of(local: u32) -> u32 {
 }
 
 fn together() {
+    workgroupBarrier();
+}
+
+// The same for what is in buffers too.
+fn together_in_buffers() {
     storageBarrier();
     workgroupBarrier();
 }

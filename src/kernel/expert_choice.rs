@@ -127,7 +127,7 @@ impl Variant {
         if !Self::all().any(|v| v == *self) {
             return Err(BuildError::Unsupported { variant: self.to_string(), why: "Variant::all does not have it" });
         }
-        let bytes = COUNTERS as u32 * 4 + self.width * 4 + 8;
+        let bytes = COUNTERS as u32 * 4 + self.width * 8 + 8;
         for (limit, needed, available) in [
             ("max_compute_invocations_per_workgroup", self.width, caps.max_invocations),
             ("max_compute_workgroup_storage_size", bytes, caps.max_workgroup_bytes),
@@ -162,7 +162,7 @@ impl Variant {
     pub fn select(caps: &Caps, tokens: u32, experts: u32, capacity: u32, input: Dtype) -> Self {
         let [serial, narrow, wide] = GEOMETRIES.map(|(schedule, width)| Self { schedule, input, width });
         let takes = |variant: &Self| tokens <= variant.max_tokens(capacity);
-        let order = match (caps.cpu, experts >= 4) {
+        let order = match (caps.cpu, experts >= 8) {
             (true, true) => [serial, narrow, wide],
             (true, false) => [narrow, serial, wide],
             (false, _) => [wide, narrow, serial],
@@ -171,12 +171,12 @@ impl Variant {
     }
 
     /// Invocations of an expert.
-    fn lanes(&self) -> u64 {
+    fn lanes(self) -> u64 {
         if self.schedule == Schedule::Serial { 1 } else { u64::from(self.width) }
     }
 
     /// Invocations of a workgroup that sort: each has a counter for each digit.
-    fn sorters(&self) -> u32 {
+    fn sorters(self) -> u32 {
         self.width.min(128)
     }
 }
@@ -334,7 +334,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(spec: &Spec, variant: &Variant, tokens: u32, experts: u32) -> Self {
+    fn new(spec: &Spec, variant: Variant, tokens: u32, experts: u32) -> Self {
         let marks_stride = u64::from(experts.div_ceil(32));
         let keys_stride = u64::from(tokens).next_multiple_of(32);
         let marks = keys_stride.saturating_mul(experts.into());
@@ -375,7 +375,7 @@ impl ExpertChoice {
             if operands.len() > caps.max_storage_buffers as usize {
                 return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
             }
-            library.built(&program(spec, &variant, stage, false))?;
+            library.built(&program(spec, variant, stage, false))?;
         }
         Ok(Self { library: library.clone(), spec: spec.clone(), variant })
     }
@@ -395,7 +395,7 @@ impl ExpertChoice {
     /// Bytes of scratch memory that binding this shape takes: 4 a score, and, for choices, about 1 bit.
     #[must_use]
     pub fn scratch_bytes(&self, tokens: u32, experts: u32) -> u64 {
-        Layout::new(&self.spec, &self.variant, tokens, experts).words.saturating_mul(4)
+        Layout::new(&self.spec, self.variant, tokens, experts).words.saturating_mul(4)
     }
 
     /// Checks the operands and makes what recording needs. Without experts only offsets are written, all 0.
@@ -476,7 +476,7 @@ impl ExpertChoice {
     fn step(&self, stage: Stage, operands: &Operands<'_>) -> Result<Step, BindError> {
         let caps = self.library.caps();
         let (tokens, experts) = (operands.scores.rows, operands.scores.cols);
-        let layout = Layout::new(&self.spec, &self.variant, tokens, experts);
+        let layout = Layout::new(&self.spec, self.variant, tokens, experts);
         let placement = place(caps, &self.list(stage, operands)?, None, false)?;
         let (width, slots) = (u64::from(self.variant.width), u64::from(experts) * u64::from(self.spec.capacity));
         let narrow = self.variant.width <= 8;
@@ -553,7 +553,7 @@ impl ExpertChoice {
     }
 
     fn built(&self, stage: Stage, write_all: bool) -> Result<Built, BuildError> {
-        self.library.built(&program(&self.spec, &self.variant, stage, write_all))
+        self.library.built(&program(&self.spec, self.variant, stage, write_all))
     }
 
     /// The linked WGSL of its dispatches, in order, for operands in separate buffers.
@@ -566,10 +566,10 @@ impl ExpertChoice {
 /// The linked WGSL of a variant's dispatches, in order, for operands in separate buffers. Needs no device.
 #[must_use]
 pub fn wgsl(spec: &Spec, variant: &Variant, dialect: Dialect) -> Vec<String> {
-    Stage::of(spec).iter().map(|&stage| program(spec, variant, stage, false).text(dialect)).collect()
+    Stage::of(spec).iter().map(|&stage| program(spec, *variant, stage, false).text(dialect)).collect()
 }
 
-fn program(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> Program {
+fn program(spec: &Spec, variant: Variant, stage: Stage, write_all: bool) -> Program {
     let (dtype, width) = (spec.input.name(), if stage == Stage::Empty { EMPTY_WIDTH } else { variant.width });
     let schedule = variant.schedule.name();
     let mut name = match stage {
@@ -615,7 +615,7 @@ macro_rules! either {
     };
 }
 
-fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> Vec<Fragment> {
+fn fragments(spec: &Spec, variant: Variant, stage: Stage, write_all: bool) -> Vec<Fragment> {
     let mut list = vec![fragment!("lib/expert_choice_params")];
     let scores = [
         either!(write_all, "lib/operand_scores_read_write", "lib/operand_scores_read"),
