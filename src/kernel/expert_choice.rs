@@ -150,7 +150,8 @@ impl Variant {
         let clear = COUNTERS / width;
         let (find, place) = if serial { (256, digits) } else { (8 + 512 / width, 8 + 2 * COUNTERS / width) };
         let sorted = capacity.div_ceil(lanes.min(columns)).div_ceil(4);
-        let fixed = 4 * (clear + find) + capacity.div_ceil(lanes) + 16 + passes * (clear + place + 2 * sorted);
+        // Slots that stay empty take less than those that are sorted.
+        let fixed = 4 * (clear + find) + 16 + passes * (clear + place + 2 * sorted);
         // Eight keys an iteration, four times to find the last one, and one or two times to list what is taken.
         let scans = if serial { 5 } else { 6 };
         let keys = MAX_ITERATIONS.saturating_sub(fixed) / scans * lanes * 8;
@@ -665,9 +666,9 @@ pub(crate) fn every_program() -> Vec<Program> {
         for (choices, valid) in [(false, false), (false, true), (true, false), (true, true)] {
             let spec = Spec { input: variant.input, choices, valid, ..Spec::new(1, 1, 1) };
             for stage in Stage::ALL {
-                programs.push(program(&spec, &variant, stage, false));
+                programs.push(program(&spec, variant, stage, false));
                 if stage.has_pooled_form(&spec) {
-                    programs.push(program(&spec, &variant, stage, true));
+                    programs.push(program(&spec, variant, stage, true));
                 }
             }
         }
