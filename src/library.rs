@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use crate::shader::{Dialect, Fragment, Header, fragment, link};
 use crate::{BuildError, Caps, copy, gumbel, router, sample, softmax};
 use crate::{BuildError, Caps, copy, gumbel, sample, softmax, stats};
+use crate::{BuildError, Caps, copy, expert_choice, gumbel, sample, softmax};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -182,6 +183,12 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn stats(&self, spec: &stats::Spec) -> Result<stats::Stats, BuildError> {
         stats::Stats::new(self, spec)
+    /// Expert choice: each expert takes its best tokens. Picks a variant unless `spec` names one, and compiles it, once.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn expert_choice(&self, spec: &expert_choice::Spec) -> Result<expert_choice::ExpertChoice, BuildError> {
+        expert_choice::ExpertChoice::new(self, spec)
     }
 
     /// The copy kernel that speeds are compared with.

@@ -1,0 +1,3 @@
+fn valid_tokens() -> u32 {
+    return params.tokens;
+}
