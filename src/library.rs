@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::shader::{Dialect, Fragment, Header, fragment, link};
-use crate::{BuildError, Caps, copy, gumbel, sample, softmax};
+use crate::{BuildError, Caps, copy, gumbel, permute, sample, softmax};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -167,6 +167,22 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn sample(&self, spec: &sample::Spec) -> Result<sample::Sample, BuildError> {
         sample::Sample::new(self, spec)
+    }
+
+    /// Rows of tokens to the slots of their experts.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn dispatch(&self, spec: &permute::DispatchSpec) -> Result<permute::Dispatch, BuildError> {
+        permute::Dispatch::new(self, spec)
+    }
+
+    /// Weighted sums of the experts' rows, one for each token.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn combine(&self, spec: &permute::CombineSpec) -> Result<permute::Combine, BuildError> {
+        permute::Combine::new(self, spec)
     }
 
     /// The copy kernel that speeds are compared with.
