@@ -58,7 +58,7 @@ use super::place::{Operand, grid, place};
 use super::softmax::{Dtype, given, source_fragment, step};
 use crate::library::{Access, Program};
 use crate::shader::{Dialect, Fragment, Header, fragment};
-use crate::{BindError, Bound, BuildError, Library, Matrix};
+use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 use params::Params;
 use variant::Division;
 pub use variant::{Kernel, Variant};
@@ -225,7 +225,7 @@ impl Dispatch {
     /// The linked WGSL of its dispatch, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> String {
-        self.job.program(false).text(dialect)
+        self.job.program(self.job.form(self.library.caps(), false)).text(dialect)
     }
 }
 
@@ -270,7 +270,7 @@ impl Combine {
     /// The linked WGSL of its dispatch, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> String {
-        self.job.program(false).text(dialect)
+        self.job.program(self.job.form(self.library.caps(), false)).text(dialect)
     }
 }
 
@@ -290,6 +290,15 @@ struct Rows<'a> {
     out: Matrix<'a>,
     tokens: u32,
     count: u32,
+}
+
+/// What of operands and device decides which programs run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Form {
+    /// A buffer is read and written: every binding is read-write.
+    write_all: bool,
+    /// Quads are loaded as 64-bit integers.
+    int64: bool,
 }
 
 /// What of a specification decides which programs run.
@@ -328,7 +337,12 @@ impl Job {
         if operands.len() > library.caps().max_storage_buffers as usize {
             return Err(BuildError::TooManyBuffers { operands, available: library.caps().max_storage_buffers });
         }
-        library.built(&self.program(false)).map(|_| ())
+        library.built(&self.program(self.form(library.caps(), false))).map(|_| ())
+    }
+
+    fn form(&self, caps: &Caps, write_all: bool) -> Form {
+        // On a GPU there is nothing to win.
+        Form { write_all, int64: caps.cpu && caps.int64 && self.variant.quads }
     }
 
     fn operands(&self) -> Vec<&'static str> {
@@ -402,25 +416,25 @@ impl Job {
             weights_stride: rows.weights.map_or(0, |weights| weights.stride),
             ..Params::default()
         };
-        let program = if clears { clearing(variant) } else { self.program(placement.write_all) };
+        let program = if clears { clearing(variant) } else { self.program(self.form(caps, placement.write_all)) };
         let built = library.built(&program)?;
         Ok(Bound { steps: vec![step(library.device(), built, &placement, &params, groups)?] })
     }
 
     /// Everything that decides which machine code runs.
-    fn program(&self, write_all: bool) -> Program {
+    fn program(&self, form: Form) -> Program {
         let Self { variant, weights, accumulate, .. } = *self;
         let kept = (variant.kernel == Kernel::Combine && self.choices <= MAX_KEPT).then_some(self.choices);
         let mut name = variant.to_string();
         if let Some(choices) = kept {
             name.push_str(&format!("#k{choices}"));
         }
-        for (used, suffix) in [(weights, "+weights"), (accumulate, "+accumulate"), (write_all, "@pooled")] {
+        for (used, suffix) in [(weights, "+weights"), (accumulate, "+accumulate"), (form.int64, "+int64"), (form.write_all, "@pooled")] {
             if used {
                 name.push_str(suffix);
             }
         }
-        let access = if write_all { Access::ReadWrite } else { Access::Read };
+        let access = if form.write_all { Access::ReadWrite } else { Access::Read };
         let mut bindings = vec![(0, Access::Uniform), (1, access), (2, Access::ReadWrite), (3, access)];
         bindings.extend(weights.then_some((4, access)));
         Program {
@@ -429,15 +443,15 @@ impl Job {
                 constants: kept.map(|choices| ("CHOICES", choices)).into_iter().collect(),
                 ..Header::default()
             },
-            fragments: self.fragments(kept.is_some(), write_all),
+            fragments: self.fragments(kept.is_some(), form),
             overrides: geometry(variant),
             bindings,
         }
     }
 
-    fn fragments(&self, kept: bool, write_all: bool) -> Vec<Fragment> {
+    fn fragments(&self, kept: bool, form: Form) -> Vec<Fragment> {
         let Self { variant, weights, accumulate, .. } = *self;
-        let w = write_all;
+        let w = form.write_all;
         let mut list = frame();
         list.extend([
             either!(w, "lib/operand_src_read_write", "lib/operand_src_read"),
@@ -458,12 +472,13 @@ impl Job {
             ]),
         }
         if variant.kernel == Kernel::Dispatch && !weights {
-            list.extend(words(variant));
+            let [load, store] = words(variant);
+            list.extend([if form.int64 { wider(variant, false) } else { load }, store]);
             return list;
         }
         list.extend([
             fragment!("lib/permute_values"),
-            source_fragment(variant.input, false, variant.quads),
+            if form.int64 { wider(variant, true) } else { source_fragment(variant.input, false, variant.quads) },
             destination(variant),
         ]);
         for (dtype, fragment) in [(Dtype::F16, fragment!("lib/half")), (Dtype::Bf16, fragment!("lib/brain"))] {
@@ -512,6 +527,17 @@ fn words(variant: Variant) -> [Fragment; 2] {
     }
 }
 
+/// Loads of quads by 64-bit integers, as numbers or as words.
+fn wider(variant: Variant, values: bool) -> Fragment {
+    match (variant.input, values) {
+        (Dtype::F32, true) => fragment!("lib/src_f32_x4_int64"),
+        (Dtype::F16, true) => fragment!("lib/src_f16_x4_int64"),
+        (Dtype::Bf16, true) => fragment!("lib/src_bf16_x4_int64"),
+        (Dtype::F32, false) => fragment!("lib/src_w32_x4_int64"),
+        (_, false) => fragment!("lib/src_w16_x4_int64"),
+    }
+}
+
 /// Stores of numbers, rounded to the output's type.
 fn destination(variant: Variant) -> Fragment {
     match (variant.output, variant.quads) {
@@ -539,16 +565,30 @@ fn reload(variant: Variant) -> Fragment {
 /// Every program that can be built, in both forms; of the numbers of choices, one that is kept and one that is not.
 #[cfg(test)]
 pub(crate) fn every_program() -> Vec<Program> {
-    let mut programs = Vec::new();
-    for variant in Variant::all() {
-        programs.push(clearing(variant));
-        let combines = variant.kernel == Kernel::Combine;
-        for choices in if combines { &[3, MAX_KEPT + 1][..] } else { &[3][..] } {
-            for bits in 0..if combines { 8 } else { 4 } {
-                let [weights, write_all, accumulate] = [1, 2, 4].map(|bit| bits & bit != 0);
-                programs.push(Job { variant, choices: *choices, weights, accumulate }.program(write_all));
-            }
-        }
+    let mut programs: Vec<_> = Variant::all().map(clearing).collect();
+    for job in every_job() {
+        programs.extend([false, true].map(|write_all| job.program(Form { write_all, int64: false })));
     }
     programs
+}
+
+/// The same for CPU adapters with 64-bit integers, which browsers do not know.
+#[cfg(test)]
+pub(crate) fn every_wider_program() -> Vec<Program> {
+    let quads = every_job().filter(|job| job.variant.quads);
+    quads.flat_map(|job| [false, true].map(|write_all| job.program(Form { write_all, int64: true }))).collect()
+}
+
+#[cfg(test)]
+fn every_job() -> impl Iterator<Item = Job> {
+    Variant::all().flat_map(|variant| {
+        let combines = variant.kernel == Kernel::Combine;
+        let counts = if combines { &[3, MAX_KEPT + 1][..] } else { &[3][..] };
+        counts.iter().flat_map(move |&choices| {
+            (0..if combines { 4 } else { 2 }).map(move |bits| {
+                let [weights, accumulate] = [1, 2].map(|bit| bits & bit != 0);
+                Job { variant, choices, weights, accumulate }
+            })
+        })
+    })
 }
