@@ -66,7 +66,8 @@ pub use variant::{Kernel, Variant};
 /// The most choices of a token.
 pub const MAX_CHOICES: u32 = 1024;
 
-/// So many choices and fewer have their slots and weights kept in registers: a program for each number.
+/// So many choices and fewer have their slots and weights kept in registers, in variants that work in quads: a program for each
+/// number.
 const MAX_KEPT: u32 = 16;
 
 /// What is going to be bound. Any numbers of tokens and slots may then be.
@@ -424,10 +425,11 @@ impl Job {
     /// Everything that decides which machine code runs.
     fn program(&self, form: Form) -> Program {
         let Self { variant, weights, accumulate, .. } = *self;
-        let kept = (variant.kernel == Kernel::Combine && self.choices <= MAX_KEPT).then_some(self.choices);
+        let keeps = variant.kernel == Kernel::Combine && variant.quads && self.choices <= MAX_KEPT;
+        let kept = keeps.then_some(self.choices);
         let mut name = variant.to_string();
         if let Some(choices) = kept {
-            name.push_str(&format!("#k{choices}"));
+            name = format!("{name}#k{choices}");
         }
         for (used, suffix) in [(weights, "+weights"), (accumulate, "+accumulate"), (form.int64, "+int64"), (form.write_all, "@pooled")] {
             if used {
@@ -591,4 +593,36 @@ fn every_job() -> impl Iterator<Item = Job> {
             })
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    use super::*;
+
+    /// With 64-bit loads: valid with that capability and not without, the bindings and overrides that are declared, a name
+    /// of its own.
+    #[test]
+    fn wider_programs_are_valid() {
+        let (wider, mut texts) = (every_wider_program(), BTreeSet::new());
+        let names: BTreeSet<_> = wider.iter().chain(&every_program()).map(|p| p.name.clone()).collect();
+        assert_eq!(names.len(), wider.len() + every_program().iter().map(|p| &p.name).collect::<BTreeSet<_>>().len());
+        for program in wider {
+            let text = program.text(Dialect::Naga);
+            if !texts.insert(text.clone()) {
+                continue;
+            }
+            let module = naga::front::wgsl::parse_str(&text).unwrap();
+            let mut validate = |with| Validator::new(ValidationFlags::all(), with).validate(&module).is_ok();
+            assert!(validate(Capabilities::SHADER_INT64), "{}", program.name);
+            assert!(!validate(Capabilities::empty()), "{}", program.name);
+            let declared: BTreeSet<_> = module.global_variables.iter().filter_map(|(_, v)| v.binding).collect();
+            let declared: Vec<_> = declared.into_iter().map(|b| b.binding).collect();
+            assert_eq!(declared, program.bindings.iter().map(|(b, _)| *b).collect::<Vec<_>>(), "{}", program.name);
+        }
+        assert!(texts.len() >= 80, "{}", texts.len());
+    }
 }
