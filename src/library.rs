@@ -10,6 +10,7 @@ use crate::shader::{Dialect, Fragment, Header, fragment, link};
 use crate::{BuildError, Caps, copy, gumbel, router, sample, softmax};
 use crate::{BuildError, Caps, copy, gumbel, sample, softmax, stats};
 use crate::{BuildError, Caps, copy, expert_choice, gumbel, sample, softmax};
+use crate::{BuildError, Caps, copy, gumbel, permute, sample, softmax};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -189,6 +190,20 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn expert_choice(&self, spec: &expert_choice::Spec) -> Result<expert_choice::ExpertChoice, BuildError> {
         expert_choice::ExpertChoice::new(self, spec)
+    /// Rows of tokens to the slots of their experts.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn dispatch(&self, spec: &permute::DispatchSpec) -> Result<permute::Dispatch, BuildError> {
+        permute::Dispatch::new(self, spec)
+    }
+
+    /// Weighted sums of the experts' rows, one for each token.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn combine(&self, spec: &permute::CombineSpec) -> Result<permute::Combine, BuildError> {
+        permute::Combine::new(self, spec)
     }
 
     /// The copy kernel that speeds are compared with.

@@ -1,0 +1,2 @@
+// Four elements are four numbers.
+alias Cell = vec4<f32>;

@@ -1,0 +1,3 @@
+fn weighed(cell: Cell, weight: f32) -> Cell {
+    return cell;
+}

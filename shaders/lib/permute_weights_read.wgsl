@@ -1,0 +1,5 @@
+@group(0) @binding(4) var<storage, read> weights: array<f32>;
+
+fn weight_of(token: u32, choice: u32) -> f32 {
+    return weights[params.weights_offset + token * params.weights_stride + choice];
+}

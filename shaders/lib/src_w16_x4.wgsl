@@ -1,0 +1,5 @@
+alias Src = vec2<u32>;
+
+fn load_quad(base: u32, quad: u32) -> Cell {
+    return src_at(base + quad);
+}
