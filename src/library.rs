@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::shader::{Dialect, Fragment, Header, fragment, link};
-use crate::{BuildError, Caps, copy, gumbel, sample, softmax};
+use crate::{BuildError, Caps, copy, gumbel, plan, sample, softmax};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -167,6 +167,14 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn sample(&self, spec: &sample::Spec) -> Result<sample::Sample, BuildError> {
         sample::Sample::new(self, spec)
+    }
+
+    /// The plan of grouped matrix products, from the experts that tokens have chosen.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn plan(&self, spec: &plan::Spec) -> Result<plan::Plan, BuildError> {
+        plan::Plan::new(self, spec)
     }
 
     /// The copy kernel that speeds are compared with.
