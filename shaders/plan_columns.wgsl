@@ -4,8 +4,8 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let quad = group.x * WIDTH + local;
-    if (quad < params.stride / 4u) {
-        scan_columns(quad);
+    let first = (group.x * WIDTH + local) * 4u;
+    if (first < params.stride) {
+        scan_columns(first);
     }
 }

@@ -6,12 +6,13 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
+    let column = group.x * 4u;
     let share = (params.tiles + WIDTH - 1u) / WIDTH;
     let first = min(local * share, params.tiles);
     let end = min(first + share, params.tiles);
     var sum = vec4(0u);
     for (var tile = first; tile < end; tile++) {
-        sum += scratch[counters_of(tile) + group.x];
+        sum += four_at(counters_of(tile) + column);
     }
     sums[local] = sum;
     for (var distance = 1u; distance < WIDTH; distance *= 2u) {
@@ -23,14 +24,14 @@ fn main(
         workgroupBarrier();
         sums[local] += below;
     }
-    if (local == WIDTH - 1u) {
-        scratch[params.totals_offset / 4u + group.x] = sums[local];
-    }
     var before = sums[local] - sum;
+    if (local == WIDTH - 1u) {
+        put_four(params.totals_offset + column, before + sum);
+    }
     for (var tile = first; tile < end; tile++) {
-        let i = counters_of(tile) + group.x;
-        let count = scratch[i];
-        scratch[i] = before;
+        let i = counters_of(tile) + column;
+        let count = four_at(i);
+        put_four(i, before);
         before += count;
     }
 }

@@ -8,16 +8,13 @@ fn main(
     if (tile >= params.tiles) {
         return;
     }
-    let counters = counters_of(tile);
-    for (var column = 0u; column < params.stride; column++) {
-        scratch[counters + column] = 0u;
-    }
+    clear_counters(tile);
     let first = tile * params.tile;
     let end = min(first + params.tile, params.items);
     var item = item_at(first);
     for (var i = first; i < end; i++) {
-        // Items of no bucket have a counter of their own: a store is cheaper than a branch.
-        scratch[counters + min(bucket_of(item), params.columns)]++;
+        count(tile, bucket_of(item));
         item = item_after(item);
     }
+    leave_counters(tile);
 }

@@ -19,8 +19,8 @@ fn main(
         }
     }
     workgroupBarrier();
-    let counters = counters_of(tile);
+    let row = counters_of(tile);
     for (var column = local; column < params.columns; column += WIDTH) {
-        scratch[counters + column] = running_of(column);
+        scratch[row + column] = running_of(column);
     }
 }

@@ -26,12 +26,13 @@ fn main(@builtin(local_invocation_index) local: u32) {
     item = item_at(0u);
     for (var i = 0u; i < params.items; i++) {
         let bucket = bucket_of(item);
-        var rank = 0u;
+        var position = 0u;
         if (bucket < params.experts) {
-            rank = total_of(bucket);
+            let rank = total_of(bucket);
             counts[params.counts_offset + bucket] = rank + 1u;
+            position = base_of(bucket) + rank;
         }
-        put(item, bucket, rank);
+        put(item, bucket, position);
         item = item_after(item);
     }
     fill(0u, 1u);

@@ -39,16 +39,16 @@ fn main(@builtin(local_invocation_index) local: u32) {
         if (i < params.items) {
             bucket = bucket_of(item);
         }
-        var rank = rank_among(local, bucket);
+        var position = rank_among(local, bucket);
         if (bucket < params.experts) {
-            rank += running_of(bucket);
+            position += base_of(bucket) + running_of(bucket);
         }
         workgroupBarrier();
         if (bucket < params.experts) {
             run_on(bucket);
         }
         if (i < params.items) {
-            put(item, bucket, rank);
+            put(item, bucket, position);
         }
     }
     fill(local, WIDTH);

@@ -8,16 +8,13 @@ fn main(
     if (tile >= params.tiles) {
         return;
     }
-    let counters = counters_of(tile);
+    take_counters(tile);
     let first = tile * params.tile;
     let end = min(first + params.tile, params.items);
     var item = item_at(first);
     for (var i = first; i < end; i++) {
         let bucket = bucket_of(item);
-        let counter = counters + min(bucket, params.columns);
-        let rank = scratch[counter];
-        scratch[counter] = rank + 1u;
-        put(item, bucket, rank);
+        put(item, bucket, count(tile, bucket));
         item = item_after(item);
     }
     fill(tile, params.tiles);

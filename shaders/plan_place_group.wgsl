@@ -10,7 +10,7 @@ fn main(
         return;
     }
     clear_running(local);
-    let counters = counters_of(tile);
+    let row = counters_of(tile);
     let first = tile * params.tile;
     let end = min(first + params.tile, params.items);
     for (var start = first; start < end; start += WIDTH) {
@@ -21,17 +21,17 @@ fn main(
             bucket = bucket_of(item);
         }
         // Behind the barrier, what was counted before is there for all.
-        var rank = rank_among(local, bucket);
+        var position = rank_among(local, bucket);
         let counts = bucket < params.columns;
         if (counts) {
-            rank += scratch[counters + bucket] + running_of(bucket);
+            position += scratch[row + bucket] + first_of(bucket) + running_of(bucket);
         }
         workgroupBarrier();
         if (counts) {
             run_on(bucket);
         }
         if (i < end) {
-            put(item, bucket, rank);
+            put(item, bucket, position);
         }
     }
     fill(tile * WIDTH + local, params.tiles * WIDTH);

@@ -1,12 +1,12 @@
 // Four columns of the counters: each becomes the sum of those above it, their totals go below.
-fn scan_columns(quad: u32) {
+fn scan_columns(first: u32) {
     var sum = vec4(0u);
-    var i = counters_of(0u) + quad;
+    var i = counters_of(0u) + first;
     for (var tile = 0u; tile < params.tiles; tile++) {
-        let count = scratch[i];
-        scratch[i] = sum;
+        let count = four_at(i);
+        put_four(i, sum);
         sum += count;
-        i += params.stride / 4u;
+        i += params.stride;
     }
-    scratch[params.totals_offset / 4u + quad] = sum;
+    put_four(params.totals_offset + first, sum);
 }

@@ -1,7 +1,7 @@
 @group(0) @binding(8) var<storage, read_write> dropped: array<u32>;
 
-fn drop(pair: u32, rank: u32) {
-    dropped[params.dropped_offset + rank] = pair;
+fn drop(pair: u32, position: u32) {
+    dropped[params.dropped_offset + position] = pair;
 }
 
 // What follows the last dropped pair: one of so many parts of the list.

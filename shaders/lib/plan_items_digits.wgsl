@@ -19,8 +19,8 @@ fn bucket_of(item: Item) -> u32 {
     return (scratch[params.keys_offset + item.token] >> params.shift) & 0xffu;
 }
 
-fn put(item: Item, bucket: u32, rank: u32) {
-    scratch[params.sorted_order_offset + base_of(bucket) + rank] = item.token;
+fn put(item: Item, bucket: u32, position: u32) {
+    scratch[params.sorted_order_offset + position] = item.token;
 }
 
 fn fill(part: u32, parts: u32) {}

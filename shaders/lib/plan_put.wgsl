@@ -1,15 +1,15 @@
 @group(0) @binding(5) var<storage, read_write> sorted: array<u32>;
 
-fn put(item: Item, bucket: u32, rank: u32) {
-    let pair = item.token * params.choices + item.choice;
-    var slot = NONE;
+// A pair to its position. Its slot.
+fn put_pair(pair: u32, bucket: u32, position: u32) -> u32 {
     if (bucket < params.experts) {
-        slot = base_of(bucket) + rank;
-        sorted[params.sorted_offset + slot] = pair;
-    } else if (bucket == params.experts) {
-        drop(pair, rank);
+        sorted[params.sorted_offset + position] = pair;
+        return position;
     }
-    inverse[inverse_index(item.token, item.choice)] = slot;
+    if (bucket == params.experts) {
+        drop(pair, position);
+    }
+    return NONE;
 }
 
 fn fill(part: u32, parts: u32) {

@@ -65,7 +65,7 @@ use crate::{BindError, Bound, BuildError, Library, Matrix};
 use params::Params;
 #[cfg(test)]
 pub(crate) use sources::every_program;
-use sources::{Stage, program};
+use sources::{Form, Stage, program};
 
 /// No expert, no pair, no slot.
 pub const NONE: u32 = u32::MAX;
@@ -287,7 +287,7 @@ impl Plan {
             if operands.len() > caps.max_storage_buffers as usize {
                 return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
             }
-            library.built(&program(spec, &variant, stage, false))?;
+            library.built(&program(spec, &variant, stage, Form::likely(spec)))?;
         }
         Ok(plan)
     }
@@ -331,7 +331,8 @@ impl Plan {
             self.put_places(&mut params, operands, &placement);
             let groups = grid(self.library.caps(), tokens, stage.groups(&self.variant, &params))?;
             params.grid_width = groups[0];
-            let built = self.library.built(&program(&self.spec, &self.variant, stage, placement.write_all))?;
+            let form = Form { write_all: placement.write_all, quads: self.in_quads(operands, &placement) };
+            let built = self.library.built(&program(&self.spec, &self.variant, stage, form))?;
             bound.steps.push(step(self.library.device(), built, &placement, &params, groups)?);
         }
         Ok(bound)
@@ -404,6 +405,15 @@ impl Plan {
         Ok(list)
     }
 
+    /// Whether pairs can be read and written four at a time.
+    fn in_quads(&self, operands: &Operands<'_>, placement: &Placement<'_>) -> bool {
+        let whole = [operands.experts, operands.inverse]
+            .iter()
+            .all(|m| (m.rows <= 1 || m.stride == m.cols) && m.extent().is_multiple_of(4));
+        let bound = placement.placed.iter().filter(|p| matches!(p.what, "experts" | "inverse"));
+        whole && bound.into_iter().all(|p| p.offset.is_multiple_of(4) && p.range.start.is_multiple_of(16))
+    }
+
     /// Where operands and scratch memory begin.
     fn put_places(&self, params: &mut Params, operands: &Operands<'_>, placement: &Placement<'_>) {
         let offset = |what| placement.placed.iter().find(|p| p.what == what).map_or(0, |p| p.offset);
@@ -446,5 +456,5 @@ impl Plan {
 #[must_use]
 pub fn wgsl(spec: &Spec, variant: &Variant, dialect: Dialect) -> Vec<String> {
     let steps = sources::steps(spec, variant, spec.tokens);
-    steps.iter().map(|&(stage, _)| program(spec, variant, stage, false).text(dialect)).collect()
+    steps.iter().map(|&(stage, _)| program(spec, variant, stage, Form::likely(spec)).text(dialect)).collect()
 }

@@ -1,5 +1,7 @@
 //! Which dispatches there are, and the fragments of each.
 
+use std::fmt::Write;
+
 use super::params::Params;
 use super::{Outputs, Priority, Schedule, Spec, Variant};
 use crate::library::{Access, Program};
@@ -107,6 +109,25 @@ pub(crate) enum Stage {
     Extras,
 }
 
+/// What operands decide, once they are bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// A buffer that is written to is also read: every binding is read-write.
+    pub write_all: bool,
+    /// Pairs lie without gaps, in quads.
+    pub quads: bool,
+}
+
+impl Form {
+    /// Of operands in separate buffers, without gaps.
+    pub fn likely(spec: &Spec) -> Self {
+        Self { write_all: false, quads: (spec.tokens.wrapping_mul(spec.k)).is_multiple_of(4) }
+    }
+}
+
+/// The most counters that an invocation has in its own memory: it takes an instruction to clear each.
+const OWN_COUNTERS: u32 = 1028;
+
 /// Operands and their bindings.
 pub(super) const BUFFERS: [(&str, u32); 11] = [
     ("experts", 1),
@@ -151,6 +172,12 @@ impl Stage {
         let writes = |what: &str| !matches!(what, "experts" | "weights");
         let used = BUFFERS.into_iter().filter(|(what, _)| used(what));
         used.map(|(what, binding)| (what, binding, writes(what))).collect()
+    }
+
+    /// Whether it takes pairs four at a time where they lie so.
+    pub fn in_quads(self, variant: &Variant) -> bool {
+        let pairs = matches!(self, Self::Count(Order::Pairs | Order::Kept) | Self::Place(Order::Pairs | Order::Kept));
+        pairs && variant.schedule == Schedule::Serial
     }
 
     /// Workgroups.
@@ -210,44 +237,57 @@ pub(super) fn steps(spec: &Spec, variant: &Variant, tokens: u32) -> Vec<(Stage, 
     steps
 }
 
-pub(super) fn program(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> Program {
+pub(super) fn program(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Program {
     let buffers = stage.buffers(spec);
     let uses = |what: &str| buffers.iter().any(|(used, ..)| *used == what);
-    let mut name = variant.to_string();
-    match stage {
-        Stage::Count(order) => name.push_str(&format!("#count-{}", order.name())),
-        Stage::Place(order) => name.push_str(&format!("#place-{}", order.name())),
-        Stage::Scan(true) => name.push_str("#scan"),
-        Stage::Scan(false) => name.push_str("#scan-only"),
-        Stage::Bases(true) => name.push_str("#bases"),
-        Stage::Bases(false) => name.push_str("#bases-only"),
-        Stage::Columns => name.push_str("#columns"),
-        Stage::Keys => name.push_str("#keys"),
-        Stage::Extras => name.push_str("#extras"),
-        Stage::Empty => name.push_str("#empty"),
-        Stage::One => {}
+    let quads = form.quads && stage.in_quads(variant);
+    let own = own_counters(spec, variant, stage);
+    let stage_name = match stage {
+        Stage::One => String::new(),
+        Stage::Count(order) => format!("#count-{}", order.name()),
+        Stage::Place(order) => format!("#place-{}", order.name()),
+        Stage::Scan(true) => "#scan".into(),
+        Stage::Scan(false) => "#scan-only".into(),
+        Stage::Bases(true) => "#bases".into(),
+        Stage::Bases(false) => "#bases-only".into(),
+        Stage::Columns => "#columns".into(),
+        Stage::Keys => "#keys".into(),
+        Stage::Extras => "#extras".into(),
+        Stage::Empty => "#empty".into(),
+    };
+    let mut name = format!("{variant}{stage_name}");
+    if let Some(counters) = own {
+        let _ = write!(name, "/c{counters}");
     }
     for (used, suffix) in [
+        (quads, "/x4"),
         (uses("blocks"), "+blocks"),
         (uses("dropped"), "+dropped"),
         (uses("dropped_count"), "+dropped-count"),
         (uses("arguments"), "+arguments"),
-        (write_all, "@pooled"),
+        (form.write_all, "@pooled"),
     ] {
         if used {
             name.push_str(suffix);
         }
     }
-    let access = |written| if written || write_all { Access::ReadWrite } else { Access::Read };
+    let access = |written| if written || form.write_all { Access::ReadWrite } else { Access::Read };
     let mut bindings = vec![(0, Access::Uniform)];
     bindings.extend(buffers.iter().map(|&(_, binding, written)| (binding, access(written))));
     Program {
         name,
-        header: Header::default(),
-        fragments: fragments(&uses, variant, stage, write_all),
+        header: Header { constants: own.map(|n| ("COUNTERS", n)).into_iter().collect(), ..Header::default() },
+        fragments: fragments(&uses, variant, stage, own.is_some(), Form { quads, ..form }),
         overrides: vec![("WIDTH", f64::from(variant.width))],
         bindings,
     }
+}
+
+/// How many counters an invocation has in its own memory, where it has.
+fn own_counters(spec: &Spec, variant: &Variant, stage: Stage) -> Option<u32> {
+    let (Stage::Count(order) | Stage::Place(order)) = stage else { return None };
+    let stride = Pass::new(order).stride(spec);
+    (variant.schedule == Schedule::Serial && stride <= OWN_COUNTERS).then_some(stride)
 }
 
 /// One of two fragments.
@@ -257,26 +297,23 @@ macro_rules! either {
     };
 }
 
-fn fragments(uses: &dyn Fn(&str) -> bool, variant: &Variant, stage: Stage, write_all: bool) -> Vec<Fragment> {
+fn fragments(
+    uses: &dyn Fn(&str) -> bool,
+    variant: &Variant,
+    stage: Stage,
+    own: bool,
+    Form { write_all, quads }: Form,
+) -> Vec<Fragment> {
     let group = variant.width == 256;
     let mut list = vec![fragment!("lib/plan_params")];
     match stage {
         Stage::Empty => list.extend([fragment!("plan_empty"), fragment!("lib/plan_counts_on")]),
-        Stage::Keys => list.extend([fragment!("plan_keys"), fragment!("lib/plan_key"), fragment!("lib/plan_scratch")]),
-        Stage::Extras => list.extend([fragment!("plan_extras"), fragment!("lib/plan_scratch")]),
-        Stage::Columns if group => {
-            list.extend([fragment!("plan_columns_group"), fragment!("lib/plan_scratch_quads")]);
-        }
-        Stage::Columns => {
-            list.extend([
-                fragment!("plan_columns"),
-                fragment!("lib/plan_columns"),
-                fragment!("lib/plan_scratch_quads"),
-            ]);
-        }
+        Stage::Keys => list.extend([fragment!("plan_keys"), fragment!("lib/plan_key")]),
+        Stage::Extras => list.push(fragment!("plan_extras")),
+        Stage::Columns if group => list.push(fragment!("plan_columns_group")),
+        Stage::Columns => list.extend([fragment!("plan_columns"), fragment!("lib/plan_columns")]),
         Stage::Scan(outputs) | Stage::Bases(outputs) => {
             list.extend([
-                fragment!("lib/plan_scratch_quads"),
                 fragment!("lib/plan_before"),
                 fragment!("lib/plan_bases"),
                 either!(outputs, "lib/plan_counts_on", "lib/plan_counts_off"),
@@ -286,31 +323,10 @@ fn fragments(uses: &dyn Fn(&str) -> bool, variant: &Variant, stage: Stage, write
                 _ => list.push(fragment!("plan_bases")),
             }
         }
-        Stage::Count(order) => {
-            list.extend([fragment!("lib/plan_scratch"), either!(group, "plan_count_group", "plan_count")]);
-            list.extend(items(order));
-            if group {
-                list.push(fragment!("lib/plan_running"));
-            }
-            if order == Order::Kept {
-                list.push(fragment!("lib/plan_inverse"));
-            }
-            // Tokens put themselves where they belong in the same file.
-        }
-        Stage::Place(order) => {
-            list.extend([fragment!("lib/plan_scratch"), either!(group, "plan_place_group", "plan_place")]);
-            list.extend(items(order));
-            if group {
-                list.extend([fragment!("lib/plan_running"), fragment!("lib/plan_rank")]);
-            }
-            match order {
-                Order::Digits => {}
-                Order::KMajor | Order::Batch => {
-                    list.extend([fragment!("lib/plan_inverse"), fragment!("lib/plan_keep")]);
-                }
-                Order::Pairs | Order::Kept => list.extend(puts()),
-            }
-            if matches!(order, Order::Pairs | Order::Kept) {
+        Stage::Count(order) | Stage::Place(order) => {
+            let places = matches!(stage, Stage::Place(_));
+            list.extend(walk(order, places, group, own, quads));
+            if places && matches!(order, Order::Pairs | Order::Kept) {
                 list.push(either!(uses("dropped"), "lib/plan_drop_on", "lib/plan_drop_off"));
             }
         }
@@ -320,9 +336,10 @@ fn fragments(uses: &dyn Fn(&str) -> bool, variant: &Variant, stage: Stage, write
                 fragment!("lib/plan_own"),
                 fragment!("lib/plan_counts_on"),
                 fragment!("lib/plan_drop_off"),
+                fragment!("lib/plan_put_one"),
             ]);
-            list.extend(items(Order::Pairs));
-            list.extend(puts());
+            list.extend(items(Order::Pairs, false));
+            list.extend(PUTS);
             if group {
                 list.extend([
                     fragment!("lib/plan_running"),
@@ -331,6 +348,16 @@ fn fragments(uses: &dyn Fn(&str) -> bool, variant: &Variant, stage: Stage, write
                 ]);
             }
         }
+    }
+    if uses("scratch") {
+        // Orders of tokens are read and written one by one.
+        let by_token = matches!(stage, Stage::Count(order) | Stage::Place(order)
+            if group || matches!(order, Order::Digits | Order::Batch));
+        let one_by_one = by_token || matches!(stage, Stage::Keys | Stage::Extras);
+        list.push(either!(one_by_one, "lib/plan_scratch", "lib/plan_scratch_quads"));
+    }
+    if uses("inverse") {
+        list.push(either!(quads, "lib/plan_inverse_quads", "lib/plan_inverse"));
     }
     if matches!(stage, Stage::Extras | Stage::One) {
         list.push(either!(uses("blocks"), "lib/plan_blocks_on", "lib/plan_blocks_off"));
@@ -345,7 +372,12 @@ fn fragments(uses: &dyn Fn(&str) -> bool, variant: &Variant, stage: Stage, write
         list.push(either!(uses("dropped_count"), "lib/plan_dropped_count_on", "lib/plan_dropped_count_off"));
     }
     if uses("experts") {
-        list.push(either!(write_all, "lib/plan_experts_read_write", "lib/plan_experts_read"));
+        list.push(match (quads, write_all) {
+            (false, false) => fragment!("lib/plan_experts_read"),
+            (false, true) => fragment!("lib/plan_experts_read_write"),
+            (true, false) => fragment!("lib/plan_experts_quads_read"),
+            (true, true) => fragment!("lib/plan_experts_quads_read_write"),
+        });
     }
     if uses("weights") {
         list.push(either!(write_all, "lib/plan_weights_read_write", "lib/plan_weights_read"));
@@ -353,26 +385,60 @@ fn fragments(uses: &dyn Fn(&str) -> bool, variant: &Variant, stage: Stage, write
     list
 }
 
-/// Items and their buckets.
-fn items(order: Order) -> Vec<Fragment> {
+/// One of the two walks through the items of a tile.
+fn walk(order: Order, places: bool, group: bool, own: bool, quads: bool) -> Vec<Fragment> {
+    let mut list = items(order, quads);
+    list.push(match (places, group, quads) {
+        (false, true, _) => fragment!("plan_count_group"),
+        (false, false, false) => fragment!("plan_count"),
+        (false, false, true) => fragment!("plan_count_quads"),
+        (true, true, _) => fragment!("plan_place_group"),
+        (true, false, false) => fragment!("plan_place"),
+        (true, false, true) => fragment!("plan_place_quads"),
+    });
+    if group {
+        list.push(fragment!("lib/plan_running"));
+    } else {
+        list.push(either!(own, "lib/plan_counters_own", "lib/plan_counters_shared"));
+    }
+    let ranks = matches!(order, Order::KMajor | Order::Batch);
+    if places || !group {
+        list.push(either!(ranks, "lib/plan_based_off", "lib/plan_based_on"));
+    }
+    if !places {
+        return list;
+    }
+    if group {
+        list.push(fragment!("lib/plan_rank"));
+    }
     match order {
-        Order::Pairs => vec![fragment!("lib/plan_items_pairs"), fragment!("lib/plan_bucket_experts")],
-        Order::Kept => vec![fragment!("lib/plan_items_pairs"), fragment!("lib/plan_bucket_kept")],
-        Order::KMajor => vec![fragment!("lib/plan_items_k_major"), fragment!("lib/plan_bucket_experts")],
-        Order::Batch => vec![fragment!("lib/plan_items_batch"), fragment!("lib/plan_bucket_experts")],
-        Order::Digits => vec![fragment!("lib/plan_items_digits")],
+        Order::Digits => {}
+        Order::KMajor | Order::Batch => list.push(fragment!("lib/plan_keep")),
+        Order::Pairs | Order::Kept => {
+            list.extend(PUTS);
+            if !quads {
+                list.push(fragment!("lib/plan_put_one"));
+            }
+        }
+    }
+    list
+}
+
+/// Items and their buckets.
+fn items(order: Order, quads: bool) -> Vec<Fragment> {
+    match (order, quads) {
+        (Order::Pairs, true) => vec![fragment!("lib/plan_buckets_experts")],
+        (Order::Kept, true) => vec![fragment!("lib/plan_buckets_kept")],
+        (Order::Pairs, false) => vec![fragment!("lib/plan_items_pairs"), fragment!("lib/plan_bucket_experts")],
+        (Order::Kept, false) => vec![fragment!("lib/plan_items_pairs"), fragment!("lib/plan_bucket_kept")],
+        (Order::KMajor, _) => vec![fragment!("lib/plan_items_k_major"), fragment!("lib/plan_bucket_experts")],
+        (Order::Batch, _) => vec![fragment!("lib/plan_items_batch"), fragment!("lib/plan_bucket_experts")],
+        (Order::Digits, _) => vec![fragment!("lib/plan_items_digits")],
     }
 }
 
 /// Pairs to their slots.
-fn puts() -> [Fragment; 4] {
-    [
-        fragment!("lib/plan_put"),
-        fragment!("lib/plan_inverse"),
-        fragment!("lib/plan_holes"),
-        fragment!("lib/plan_search"),
-    ]
-}
+const PUTS: [Fragment; 3] = [fragment!("lib/plan_put"), fragment!("lib/plan_holes"), fragment!("lib/plan_search")];
 
 /// Every program that can be built, in both forms.
 #[cfg(test)]
@@ -407,9 +473,14 @@ pub(crate) fn every_program() -> Vec<Program> {
             }
         };
         for outputs in sets {
-            let spec = Spec { block: Some(4), outputs, capacity, ..Spec::new(1, 1, 1) };
-            for &stage in &stages {
-                programs.extend([false, true].map(|write_all| program(&spec, &variant, stage, write_all)));
+            // Few experts, and more than one invocation has counters for.
+            for experts in [1, OWN_COUNTERS] {
+                let spec = Spec { block: Some(4), outputs, capacity, ..Spec::new(1, 1, experts) };
+                for &stage in &stages {
+                    for (write_all, quads) in [(false, false), (true, false), (false, true), (true, true)] {
+                        programs.push(program(&spec, &variant, stage, Form { write_all, quads }));
+                    }
+                }
             }
         }
     }

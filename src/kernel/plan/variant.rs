@@ -42,8 +42,8 @@ const MAX_ITERATIONS: u64 = 60_000;
 /// Pairs and slots that one invocation of `plan/serial/…` looks after, at most; what is left of its iterations is for experts.
 const SERIAL_WORK: u64 = 45_000;
 
-/// Rounds of a workgroup over its tile, at most: its counters have 16 bits.
-const MAX_ROUNDS: u32 = 255;
+/// Rounds of a workgroup over its tile, at most: its counters have 16 bits, and every round goes through the workgroup.
+const MAX_ROUNDS: u32 = 200;
 
 impl Variant {
     /// Every variant: narrow ones are for adapters that run on a CPU.
@@ -115,7 +115,7 @@ impl Variant {
                 // Enough to go round the lanes of a few cores, but fewer counters than items.
                 let wanted = (items / columns.max(64)).clamp(8, 128).next_multiple_of(8);
                 let least = (2 * u64::from(items) + slots).div_ceil(SERIAL_WORK);
-                items.div_ceil(wanted.max(least as u32))
+                items.div_ceil(wanted.max(least as u32)).next_multiple_of(4)
             }
             Schedule::Group => {
                 // About a thousand workgroups, and no more counters than twice the items.
