@@ -11,6 +11,7 @@ use crate::{BuildError, Caps, copy, gumbel, router, sample, softmax};
 use crate::{BuildError, Caps, copy, gumbel, sample, softmax, stats};
 use crate::{BuildError, Caps, copy, expert_choice, gumbel, sample, softmax};
 use crate::{BuildError, Caps, copy, gumbel, permute, sample, softmax};
+use crate::{BuildError, Caps, copy, gumbel, plan, sample, softmax};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -204,6 +205,12 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn combine(&self, spec: &permute::CombineSpec) -> Result<permute::Combine, BuildError> {
         permute::Combine::new(self, spec)
+    /// The plan of grouped matrix products, from the experts that tokens have chosen.
+    ///
+    /// # Errors
+    /// As [`Library::softmax`].
+    pub fn plan(&self, spec: &plan::Spec) -> Result<plan::Plan, BuildError> {
+        plan::Plan::new(self, spec)
     }
 
     /// The copy kernel that speeds are compared with.

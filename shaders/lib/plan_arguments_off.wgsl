@@ -1,0 +1,1 @@
+fn put_arguments(expert: u32, count: u32) {}

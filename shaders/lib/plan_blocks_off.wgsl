@@ -1,0 +1,1 @@
+fn put_blocks(first: u32, end: u32) {}

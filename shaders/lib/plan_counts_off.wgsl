@@ -1,0 +1,1 @@
+fn put_expert(expert: u32, count: u32, base: u32) {}

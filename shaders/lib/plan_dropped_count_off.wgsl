@@ -1,0 +1,1 @@
+fn put_dropped_count(count: u32) {}
