@@ -7,11 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::shader::{Dialect, Fragment, Header, fragment, link};
-use crate::{BuildError, Caps, copy, gumbel, router, sample, softmax};
-use crate::{BuildError, Caps, copy, gumbel, sample, softmax, stats};
-use crate::{BuildError, Caps, copy, expert_choice, gumbel, sample, softmax};
-use crate::{BuildError, Caps, copy, gumbel, permute, sample, softmax};
-use crate::{BuildError, Caps, copy, gumbel, plan, sample, softmax};
+use crate::{BuildError, Caps, copy, expert_choice, gumbel, permute, plan, router, sample, softmax, stats};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
@@ -179,18 +175,24 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn router(&self, spec: &router::Spec) -> Result<router::Router, BuildError> {
         router::Router::new(self, spec)
+    }
+
     /// Load statistics of a routed batch: picks a variant unless `spec` names one, and compiles it, once.
     ///
     /// # Errors
     /// As [`Library::softmax`].
     pub fn stats(&self, spec: &stats::Spec) -> Result<stats::Stats, BuildError> {
         stats::Stats::new(self, spec)
+    }
+
     /// Expert choice: each expert takes its best tokens. Picks a variant unless `spec` names one, and compiles it, once.
     ///
     /// # Errors
     /// As [`Library::softmax`].
     pub fn expert_choice(&self, spec: &expert_choice::Spec) -> Result<expert_choice::ExpertChoice, BuildError> {
         expert_choice::ExpertChoice::new(self, spec)
+    }
+
     /// Rows of tokens to the slots of their experts.
     ///
     /// # Errors
@@ -205,6 +207,8 @@ impl Library {
     /// As [`Library::softmax`].
     pub fn combine(&self, spec: &permute::CombineSpec) -> Result<permute::Combine, BuildError> {
         permute::Combine::new(self, spec)
+    }
+
     /// The plan of grouped matrix products, from the experts that tokens have chosen.
     ///
     /// # Errors

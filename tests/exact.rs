@@ -47,7 +47,8 @@ fn mantissa(x: f32) -> f32 {
 
 /// Special values, then all exponents and signs evenly, then what logits are.
 fn arguments() -> Vec<f32> {
-    let special = [0.0, 1.0, 2.0, 0.5, 69.0, 69.000_01, 10.0, 88.0, 1e30, f32::MAX, f32::INFINITY, f32::NAN, 1e-38, 1e-45];
+    let special =
+        [0.0, 1.0, 2.0, 0.5, 69.0, 69.000_01, 10.0, 88.0, 1e30, f32::MAX, f32::INFINITY, f32::NAN, 1e-38, 1e-45];
     let mut all: Vec<f32> = special.iter().flat_map(|&x| [x, -x]).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut word = || {
@@ -72,7 +73,8 @@ fn every_device_gives_the_bits_of_the_cpu() {
         let gpu = Gpu::of(adapter).unwrap();
         let got = evaluated(&gpu, &text, &x);
         for (i, name) in NAMES.iter().enumerate() {
-            let wrong: Vec<usize> = (0..x.len()).filter(|&n| !same(got[(n / 4 * 7 + i) * 4 + n % 4], want[n][i])).collect();
+            let wrong: Vec<usize> =
+                (0..x.len()).filter(|&n| !same(got[(n / 4 * 7 + i) * 4 + n % 4], want[n][i])).collect();
             if let Some(&n) = wrong.first() {
                 let got = got[(n / 4 * 7 + i) * 4 + n % 4];
                 panic!("{}: {name}({:e}) is {got:e}, not {:e}; {} such", gpu.info.name, x[n], want[n][i], wrong.len());
@@ -87,8 +89,10 @@ fn same(a: f32, b: f32) -> bool {
 
 fn evaluated(gpu: &Gpu, text: &str, x: &[f32]) -> Vec<f32> {
     let device = &gpu.device;
-    let module = device
-        .create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(text.into()) });
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(text.into()),
+    });
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: None,
         layout: None,

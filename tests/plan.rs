@@ -29,7 +29,8 @@ fn quick_profile_on_every_adapter() {
 fn planted_faults_are_found() {
     let gpu = common::gpu();
     for name in ["serial/w8", "group/w256"] {
-        let name = format!("plan/{name}:tokens=70,experts=3,k=4,fill=uniform,block=16,capacity=37,priority=batch,extras=1");
+        let name =
+            format!("plan/{name}:tokens=70,experts=3,k=4,fill=uniform,block=16,capacity=37,priority=batch,extras=1");
         let case: Case = name.parse().unwrap();
         assert_eq!(run_case(gpu, &case, None), Outcome::Passed(0));
         for fault in Fault::ALL {

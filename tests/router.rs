@@ -52,7 +52,10 @@ fn quick() {
                     let (a, c) = (&gx[t * w as usize..][..w as usize], &gw[t * w as usize..][..w as usize]);
                     if a != want.experts || c.iter().zip(&want.weights).any(|(a, b)| a.to_bits() != b.to_bits()) {
                         if bad == 0 {
-                            println!("{preset} {variant} token {t}:\n{a:?} {c:?}\nwant {want:?}\n{:?}", p.weights(t, &want.experts));
+                            println!(
+                                "{preset} {variant} token {t}:\n{a:?} {c:?}\nwant {want:?}\n{:?}",
+                                p.weights(t, &want.experts)
+                            );
                         }
                         bad += 1;
                     }

@@ -1,1 +1,1 @@
-@group(0) @binding(6) var<storage, read_write> map: array<u32>;
+@group(0) @binding(7) var<storage, read_write> map: array<u32>;

@@ -111,7 +111,11 @@ impl FromStr for Case {
                     case.capacity = Some(Capacity { priority, ..capacity });
                 }
                 "extras" => case.extras = number()? != 0,
-                _ => return Err(format!("{key:?} is none of tokens, experts, k, fill, block, capacity, priority, extras")),
+                _ => {
+                    return Err(format!(
+                        "{key:?} is none of tokens, experts, k, fill, block, capacity, priority, extras"
+                    ));
+                }
             }
         }
         Ok(case)
@@ -412,12 +416,7 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     }
 }
 
-fn execute(
-    gpu: &Gpu,
-    case: &Case,
-    data: &Data,
-    fault: Option<Fault>,
-) -> Result<Result<Results, Failure>, HostError> {
+fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<Result<Results, Failure>, HostError> {
     let (tokens, k, experts, spec) = (case.tokens, case.k, case.experts, case.spec());
     let plan = gpu.library.plan(&spec)?;
     let slots = plan.slots(tokens) as u32;

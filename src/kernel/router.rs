@@ -288,8 +288,8 @@ impl Spec {
             (true, ("weights", 3, true)),
             (o.bias.is_some(), ("bias", 4, false)),
             (o.noise == Some(Noise::Normal), ("deviations", 5, false)),
-            (o.map, ("map", 6, false)),
-            (o.valid, ("valid", 7, false)),
+            (o.valid, ("valid", 6, false)),
+            (o.map, ("map", 7, false)),
             (o.noise.is_some(), ("seeds", 10, false)),
         ]
         .into_iter()

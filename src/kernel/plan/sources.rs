@@ -341,11 +341,7 @@ fn fragments(
             list.extend(items(Order::Pairs, false));
             list.extend(PUTS);
             if group {
-                list.extend([
-                    fragment!("lib/plan_running"),
-                    fragment!("lib/plan_rank"),
-                    fragment!("lib/plan_before"),
-                ]);
+                list.extend([fragment!("lib/plan_running"), fragment!("lib/plan_rank"), fragment!("lib/plan_before")]);
             }
         }
     }

@@ -65,7 +65,11 @@ impl Variant {
         let buffers = if self.schedule == Schedule::One { 5 } else { 4 };
         for (limit, needed, available) in [
             ("max_compute_invocations_per_workgroup", self.width, caps.max_invocations),
-            ("max_compute_workgroup_storage_size", if self.width == 256 { 10_244 } else { 32 }, caps.max_workgroup_bytes),
+            (
+                "max_compute_workgroup_storage_size",
+                if self.width == 256 { 10_244 } else { 32 },
+                caps.max_workgroup_bytes,
+            ),
             ("max_storage_buffers_per_shader_stage", buffers, caps.max_storage_buffers),
         ] {
             if needed > available {
