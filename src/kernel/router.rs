@@ -42,14 +42,15 @@ mod variant;
 
 use params::Params;
 pub use preset::Preset;
+use sources::{Form, program};
 #[cfg(test)]
-pub(crate) use sources::every_program;
-use sources::program;
+pub(crate) use sources::{every_program, every_wider_program};
 pub use variant::{Schedule, Variant};
 
 use super::place::{Operand, Placement, grid, place};
 pub use super::softmax::{Dtype, Shape};
 use super::softmax::{given, step};
+use crate::library::Program;
 use crate::shader::Dialect;
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 
@@ -364,8 +365,9 @@ impl Router {
             return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
         }
         variant.fits(caps, spec, spec.shape.cols)?;
-        library.built(&program(spec, &variant, spec.shape.cols, false))?;
-        Ok(Self { library: library.clone(), spec: spec.clone(), variant })
+        let router = Self { library: library.clone(), spec: spec.clone(), variant };
+        library.built(&router.program(spec.shape.cols, false))?;
+        Ok(router)
     }
 
     /// The variant that runs.
@@ -383,7 +385,7 @@ impl Router {
     /// The linked WGSL of its dispatch, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> String {
-        program(&self.spec, &self.variant, self.spec.shape.cols, false).on(self.library.caps()).text(dialect)
+        self.program(self.spec.shape.cols, false).on(self.library.caps()).text(dialect)
     }
 
     /// Checks the operands and makes what recording needs: one uniform buffer and one bind group. Without tokens or experts
@@ -404,8 +406,14 @@ impl Router {
         let a_group = self.variant.width / self.variant.lanes * rows_each;
         let groups = grid(caps, rows, u64::from(rows.div_ceil(a_group)))?;
         let params = Params { grid_width: groups[0], rows_each, ..self.params(operands, &placement) };
-        let built = self.library.built(&program(&self.spec, &self.variant, cols, placement.write_all))?;
+        let built = self.library.built(&self.program(cols, placement.write_all))?;
         Ok(Bound { steps: vec![step(self.library.device(), built, &placement, &params, groups)?] })
+    }
+
+    fn program(&self, experts: u32, write_all: bool) -> Program {
+        let caps = self.library.caps();
+        let int64 = caps.cpu && caps.int64 && self.variant.quads;
+        program(&self.spec, &self.variant, experts, Form { write_all, int64 })
     }
 
     fn check(&self, operands: &Operands<'_>) -> Result<(), BindError> {
@@ -488,7 +496,7 @@ impl Router {
 /// The linked WGSL of a variant, for operands in separate buffers and without 64-bit integers. Needs no device.
 #[must_use]
 pub fn wgsl(spec: &Spec, variant: &Variant, dialect: Dialect) -> String {
-    program(spec, variant, spec.shape.cols, false).text(dialect)
+    program(spec, variant, spec.shape.cols, Form::default()).text(dialect)
 }
 
 /// What a device with these capabilities lacks for `spec`, as [`Library::router`] would say.

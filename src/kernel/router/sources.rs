@@ -1,6 +1,6 @@
 //! Which fragments make which program.
 
-use super::super::softmax::{Tier, source_fragment};
+use super::super::softmax::Tier;
 use super::{Bias, Dtype, GroupScore, Noise, Schedule, Scoring, Spec, Variant};
 use crate::library::{Access, PRODUCT_16, Program};
 use crate::shader::{Fragment, Header, fragment};
@@ -50,7 +50,17 @@ fn weigh(spec: &Spec) -> Weigh {
     }
 }
 
-pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, write_all: bool) -> Program {
+/// What the operands and the device call for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Form {
+    /// Every binding is read-write: a buffer is both read and written.
+    pub write_all: bool,
+    /// Quads are loaded by 64-bit integers: half as many loads, where a load costs as much however wide it is.
+    pub int64: bool,
+}
+
+pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, form: Form) -> Program {
+    let Form { write_all, int64 } = form;
     let o = &spec.options;
     let row = variant.schedule == Schedule::Row;
     let mut name = format!("{variant}+k{}+{}", spec.choices, spec.scoring.name());
@@ -84,6 +94,7 @@ pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, write_all: b
             overrides.push(("GROUP_KEYS", f64::from(keys)));
         }
     }
+    add(int64, "+int64");
     add(write_all, "@pooled");
     let access = |written| if written || write_all { Access::ReadWrite } else { Access::Read };
     let mut bindings = vec![(0, Access::Uniform)];
@@ -95,13 +106,14 @@ pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, write_all: b
             subgroups: variant.tier != Tier::Baseline,
             constants: vec![("CHOICES", spec.choices)],
         },
-        fragments: fragments(spec, variant, write_all),
+        fragments: fragments(spec, variant, form),
         overrides,
         bindings,
     }
 }
 
-fn fragments(spec: &Spec, variant: &Variant, w: bool) -> Vec<Fragment> {
+fn fragments(spec: &Spec, variant: &Variant, form: Form) -> Vec<Fragment> {
+    let Form { write_all: w, int64 } = form;
     let (o, row) = (&spec.options, variant.schedule == Schedule::Row);
     let (rank, weigh) = (rank(spec), weigh(spec));
     let mut list = vec![fragment!("lib/router_params"), fragment!("lib/lane"), fragment!("lib/stream")];
@@ -165,13 +177,16 @@ fn fragments(spec: &Spec, variant: &Variant, w: bool) -> Vec<Fragment> {
     list.push(either!(o.map, "lib/router_map_on", "lib/router_map_off"));
     list.push(either!(o.valid, "lib/router_valid_on", "lib/router_valid_off"));
     list.push(either!(variant.quads, "lib/router_tail_off", "lib/router_tail_on"));
-    list.push(source_fragment(variant.input, false, variant.quads));
-    list.push(match (variant.input, variant.quads) {
-        (Dtype::F32, true) => fragment!("lib/one_f32_x4"),
-        (Dtype::F32, false) => fragment!("lib/one_f32_x1"),
-        (Dtype::F16, true) => fragment!("lib/one_half_x4"),
-        (Dtype::Bf16, true) => fragment!("lib/one_brain_x4"),
-        (_, false) => fragment!("lib/one_element"),
+    list.extend(match (variant.input, variant.quads, int64) {
+        (Dtype::F32, true, true) => [fragment!("lib/src_f32_x4_int64"), fragment!("lib/one_f32_int64")],
+        (Dtype::F16, true, true) => [fragment!("lib/src_f16_x4_int64"), fragment!("lib/one_half_int64")],
+        (Dtype::Bf16, true, true) => [fragment!("lib/src_bf16_x4_int64"), fragment!("lib/one_brain_int64")],
+        (Dtype::F32, true, false) => [fragment!("lib/src_f32_x4"), fragment!("lib/one_f32_x4")],
+        (Dtype::F16, true, false) => [fragment!("lib/src_f16_x4"), fragment!("lib/one_half_x4")],
+        (Dtype::Bf16, true, false) => [fragment!("lib/src_bf16_x4"), fragment!("lib/one_brain_x4")],
+        (Dtype::F32, false, _) => [fragment!("lib/src_f32_x1"), fragment!("lib/one_f32_x1")],
+        (Dtype::F16, false, _) => [fragment!("lib/src_f16_x1"), fragment!("lib/one_element")],
+        (Dtype::Bf16, false, _) => [fragment!("lib/src_bf16_x1"), fragment!("lib/one_element")],
     });
     match variant.input {
         Dtype::F32 => {}
@@ -194,9 +209,20 @@ fn fragments(spec: &Spec, variant: &Variant, w: bool) -> Vec<Fragment> {
     list
 }
 
-/// Programs of every variant, each with some options, all options among them; both forms.
+/// Programs of every variant, each with some options, all options among them; every form without 64-bit integers.
 #[cfg(test)]
 pub(crate) fn every_program() -> Vec<Program> {
+    programs(false)
+}
+
+/// The same with them.
+#[cfg(test)]
+pub(crate) fn every_wider_program() -> Vec<Program> {
+    programs(true)
+}
+
+#[cfg(test)]
+fn programs(int64: bool) -> Vec<Program> {
     use super::{Groups, LEAST_SUM, Options, Shape};
 
     let none = Options::default();
@@ -217,7 +243,7 @@ pub(crate) fn every_program() -> Vec<Program> {
         Options { noise: Some(Noise::Gumbel), groups: groups(GroupScore::Max), ..none },
     ];
     let mut programs = Vec::new();
-    for (n, variant) in Variant::all().enumerate() {
+    for (n, variant) in Variant::all().filter(|v| v.quads || !int64).enumerate() {
         for (i, options) in options.into_iter().enumerate() {
             for (j, scoring) in Scoring::ALL.into_iter().enumerate() {
                 let choices = [1, 4, 7, 9, 16][(n + i + j) % 5];
@@ -235,7 +261,7 @@ pub(crate) fn every_program() -> Vec<Program> {
                 let all = variant.input == Dtype::F32 && variant.quads;
                 for write_all in [false, true] {
                     if all || (n + i + j).is_multiple_of(3) {
-                        programs.push(program(&spec, &variant, 64, write_all));
+                        programs.push(program(&spec, &variant, 64, Form { write_all, int64 }));
                     }
                 }
             }

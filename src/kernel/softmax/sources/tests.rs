@@ -231,7 +231,9 @@ fn noise_by_wider_products_is_valid() {
 #[test]
 fn every_file_is_used() {
     let mut used = BTreeSet::new();
-    for program in programs(kinds()).into_iter().chain(permute::every_wider_program()) {
+    for program in
+        programs(kinds()).into_iter().chain(permute::every_wider_program()).chain(router::every_wider_program())
+    {
         for program in [program.on(&with_int64()), program] {
             let names: BTreeSet<_> = program.fragments.iter().map(|f| f.name.to_string()).collect();
             assert_eq!(names.len(), program.fragments.len(), "{}: a fragment twice", program.name);

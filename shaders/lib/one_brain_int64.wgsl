@@ -1,0 +1,3 @@
+fn load_one(base: u32, column: u32) -> f32 {
+    return brain_value(u32(src[base + column / 4u] >> (column % 4u * 16u)));
+}
