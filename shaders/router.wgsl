@@ -109,31 +109,30 @@ fn nothing() -> Best {
     return Best(none, none, none, none, Chosen(vec4(0u), vec4(0u), vec4(0u), vec4(0u)));
 }
 
-// The quads of a kept group; without groups, of the row.
-fn group_quads() -> u32 {
-    return params.quads / params.groups;
+fn no_list() -> List {
+    let none = vec4(EXCLUDED);
+    return List(none, none, none, none, EXCLUDED);
 }
 
-fn packed_best(token: Token, field: Field, kept: u32) -> List {
-    let none = vec4(EXCLUDED);
-    var list = List(none, none, none, none, EXCLUDED);
+fn packed(key: vec4<i32>, quad: u32) -> vec4<i32> {
     let mask = vec4<i32>(vec4(params.index_mask));
-    for (var groups = kept; groups != 0u; groups &= groups - 1u) {
-        let first = countTrailingZeros(groups) * group_quads();
-        let end = first + group_quads();
-        var q = first;
-        for (; q + 1u < end; q += 2u) {
-            let x = (keys(token, field, q) & ~mask) | (mask - vec4<i32>(columns_of(q)));
-            let y = (keys(token, field, q + 1u) & ~mask) | (mask - vec4<i32>(columns_of(q + 1u)));
-            list = inserted(inserted(inserted(inserted(list, x.x), x.y), x.z), x.w);
-            list = inserted(inserted(inserted(inserted(list, y.x), y.y), y.z), y.w);
-        }
-        for (; q < end; q++) {
-            let x = (keys(token, field, q) & ~mask) | (mask - vec4<i32>(columns_of(q)));
-            list = inserted(inserted(inserted(inserted(list, x.x), x.y), x.z), x.w);
-        }
-    }
-    return list;
+    return (key & ~mask) | (mask - vec4<i32>(columns_of(quad)));
+}
+
+fn inserted_four(l: List, x: vec4<i32>) -> List {
+    return inserted(inserted(inserted(inserted(l, x.x), x.y), x.z), x.w);
+}
+
+// The best of the groups that stay in the race, one bit each, and what is known of the row then.
+struct Found {
+    list: List,
+    kept: u32,
+    field: Field,
+}
+
+// The quads of a group; without groups, of the row.
+fn group_quads() -> u32 {
+    return params.quads / params.groups;
 }
 
 fn exact_best(token: Token, field: Field, kept: u32) -> Chosen {
@@ -219,14 +218,13 @@ fn sorted(token: Token, field: Field, c: Chosen) -> Chosen {
     return best.columns;
 }
 
-fn chosen_of(token: Token, field: Field, kept: u32) -> Chosen {
-    let list = packed_best(token, field, kept);
-    if (ties_at_the_end(list)) {
-        return exact_best(token, field, kept);
+fn chosen_of(token: Token, found: Found) -> Chosen {
+    if (ties_at_the_end(found.list)) {
+        return exact_best(token, found.field, found.kept);
     }
-    let columns = columns_in(list);
-    if (ties_within(list)) {
-        return sorted(token, field, columns);
+    let columns = columns_in(found.list);
+    if (ties_within(found.list)) {
+        return sorted(token, found.field, columns);
     }
     return columns;
 }
@@ -295,16 +293,16 @@ fn four_scores(field: Field, reference: f32, z: vec4<f32>, first: u32) -> vec4<f
     return select(vec4(0.0), weight_score(field, reference, z), choices_from(first));
 }
 
-fn route(token: Token, at: Lane) {
-    let field = survey(token, at, 1u);
-    finish(token, field, chosen_of(token, field, kept_groups(token, field)));
+fn route(token: Token) {
+    let found = found_in(token);
+    finish(token, found.field, chosen_of(token, found));
 }
 
 fn run(index: u32, at: Lane, subgroup_size: u32) {
     for (var i = 0u; i < params.rows_each; i++) {
         let token = token_of((index * params.rows_each + i) * WIDTH + at.local);
         if (token.valid) {
-            route(token, at);
+            route(token);
         } else if (token.exists) {
             put_padding(token);
         }

@@ -1,1 +1,1 @@
-@group(0) @binding(4) var<storage, read_write> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> bias: array<Bias>;

@@ -35,7 +35,7 @@ fn columns_of(quad: u32) -> vec4<u32> {
 // Logits of a quad, and of any four columns, after all that changes them.
 fn logits(token: Token, quad: u32) -> vec4<f32> {
     let columns = columns_of(quad);
-    return noisy(token, columns, quad_words(token, quad), capped(biased(columns, load_quad(token.src, quad))));
+    return noisy(token, columns, quad_words(token, quad), capped(biased(bias_in(quad), load_quad(token.src, quad))));
 }
 
 fn logits_at(token: Token, columns: vec4<u32>) -> vec4<f32> {
@@ -45,18 +45,21 @@ fn logits_at(token: Token, columns: vec4<u32>) -> vec4<f32> {
         load_one(token.src, columns.z),
         load_one(token.src, columns.w),
     );
-    return noisy(token, columns, words_at(token, columns), capped(biased(columns, x)));
+    return noisy(token, columns, words_at(token, columns), capped(biased(bias_at(columns), x)));
 }
 
-// What columns are chosen by.
+// What columns are chosen by, given their logits.
+fn keys_from(token: Token, field: Field, quad: u32, z: vec4<f32>) -> vec4<i32> {
+    let key = key_of(ranked(field, bias_in(quad), quad_words(token, quad), z));
+    return select(vec4(EXCLUDED), key, is_column(columns_of(quad)));
+}
+
 fn keys(token: Token, field: Field, quad: u32) -> vec4<i32> {
-    let columns = columns_of(quad);
-    let key = key_of(ranked(field, columns, quad_words(token, quad), logits(token, quad)));
-    return select(vec4(EXCLUDED), key, is_column(columns));
+    return keys_from(token, field, quad, logits(token, quad));
 }
 
 fn keys_at(token: Token, field: Field, columns: vec4<u32>) -> vec4<i32> {
-    return key_of(ranked(field, columns, words_at(token, columns), logits_at(token, columns)));
+    return key_of(ranked(field, bias_at(columns), words_at(token, columns), logits_at(token, columns)));
 }
 
 // Columns at -inf have no share; where all of them are, none has.

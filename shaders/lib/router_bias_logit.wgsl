@@ -1,8 +1,8 @@
 // A bias of the logits: it chooses and it weighs.
-fn biased(columns: vec4<u32>, x: vec4<f32>) -> vec4<f32> {
-    return settled(settled(x) + settled(bias_of(columns)));
+fn biased(bias: vec4<f32>, x: vec4<f32>) -> vec4<f32> {
+    return settled(settled(x) + settled(bias));
 }
 
-fn favoured(columns: vec4<u32>, score: vec4<f32>) -> vec4<f32> {
+fn favoured(bias: vec4<f32>, score: vec4<f32>) -> vec4<f32> {
     return score;
 }

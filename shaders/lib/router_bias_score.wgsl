@@ -1,8 +1,8 @@
 // A bias of the scores: it chooses and does not weigh.
-fn biased(columns: vec4<u32>, x: vec4<f32>) -> vec4<f32> {
+fn biased(bias: vec4<f32>, x: vec4<f32>) -> vec4<f32> {
     return x;
 }
 
-fn favoured(columns: vec4<u32>, score: vec4<f32>) -> vec4<f32> {
-    return settled(settled(score) + settled(bias_of(columns)));
+fn favoured(bias: vec4<f32>, score: vec4<f32>) -> vec4<f32> {
+    return settled(settled(score) + settled(bias));
 }

@@ -79,6 +79,12 @@ fn share_of(field: Field, z: vec4<f32>) -> vec4<f32> {
     return select(known, vec4(nan()), is_nan(z));
 }
 
+// Whether a logit among the first four columns can be the reference.
+fn is_near(first: f32, greatest: f32) -> bool {
+    return (bitcast<u32>(first) & MAGNITUDE) < INFINITE && greatest - first <= 69.0;
+}
+
+// Where LANES invocations share a row: the greatest first.
 fn survey(token: Token, at: Lane, subgroup_size: u32) -> Field {
     var mine = no_mass();
     for (var q = at.first; q < params.quads; q += at.step) {
@@ -86,11 +92,48 @@ fn survey(token: Token, at: Lane, subgroup_size: u32) -> Field {
     }
     let greatest = value_of(reduce(at, subgroup_size, mine, true).anchor);
     let first = value_of(greatest_of(token, 0u));
-    let near = (bitcast<u32>(first) & MAGNITUDE) < INFINITE && greatest - first <= 69.0;
-    let reference = select(greatest, first, near);
+    let reference = select(greatest, first, is_near(first, greatest));
     mine = no_mass();
     for (var q = at.first; q < params.quads; q += at.step) {
         mine = massed(mine, reference, is_column(columns_of(q)), logits(token, q));
     }
     return field_of(reference, reduce(at, subgroup_size, mine, false));
+}
+
+// Where one invocation has a row: both at once, in the hope that the first is near.
+struct Survey {
+    first: f32,
+    greatest: i32,
+    mass: Partial,
+}
+
+fn survey_from(token: Token) -> Survey {
+    return Survey(value_of(greatest_of(token, 0u)), EXCLUDED, no_mass());
+}
+
+fn surveyed(s: Survey, quad: u32, z: vec4<f32>) -> Survey {
+    let inside = is_column(columns_of(quad));
+    let key = select(vec4(EXCLUDED), key_of(z), inside);
+    let greatest = max(max(key.x, key.y), max(key.z, key.w));
+    return Survey(s.first, max(s.greatest, greatest), massed(s.mass, s.first, inside, z));
+}
+
+fn survey_of(token: Token, s: Survey) -> Field {
+    let greatest = value_of(s.greatest);
+    if (is_near(s.first, greatest)) {
+        return field_of(s.first, s.mass);
+    }
+    var mass = no_mass();
+    for (var q = 0u; q < params.quads; q++) {
+        mass = massed(mass, greatest, is_column(columns_of(q)), logits(token, q));
+    }
+    return field_of(greatest, mass);
+}
+
+fn survey_alone(token: Token) -> Field {
+    var s = survey_from(token);
+    for (var q = 0u; q < params.quads; q++) {
+        s = surveyed(s, q, logits(token, q));
+    }
+    return survey_of(token, s);
 }

@@ -1,3 +1,6 @@
-fn ranked(field: Field, columns: vec4<u32>, words: vec4<u32>, z: vec4<f32>) -> vec4<f32> {
-    return favoured(columns, scored(z));
+fn ranked(field: Field, bias: vec4<f32>, words: vec4<u32>, z: vec4<f32>) -> vec4<f32> {
+    return favoured(bias, scored(z));
 }
+
+// Whether the order depends on the whole row.
+const FIELD_FIRST = false;

@@ -366,7 +366,7 @@ impl Router {
         }
         variant.fits(caps, spec, spec.shape.cols)?;
         let router = Self { library: library.clone(), spec: spec.clone(), variant };
-        library.built(&router.program(spec.shape.cols, false))?;
+        library.built(&router.program(spec.shape.cols, true, false))?;
         Ok(router)
     }
 
@@ -385,7 +385,7 @@ impl Router {
     /// The linked WGSL of its dispatch, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> String {
-        self.program(self.spec.shape.cols, false).on(self.library.caps()).text(dialect)
+        self.program(self.spec.shape.cols, true, false).on(self.library.caps()).text(dialect)
     }
 
     /// Checks the operands and makes what recording needs: one uniform buffer and one bind group. Without tokens or experts
@@ -406,14 +406,19 @@ impl Router {
         let a_group = self.variant.width / self.variant.lanes * rows_each;
         let groups = grid(caps, rows, u64::from(rows.div_ceil(a_group)))?;
         let params = Params { grid_width: groups[0], rows_each, ..self.params(operands, &placement) };
-        let built = self.library.built(&self.program(cols, placement.write_all))?;
+        let built = self.library.built(&self.program(
+            cols,
+            operands.bias.is_some_and(|b| b.in_quads()),
+            placement.write_all,
+        ))?;
         Ok(Bound { steps: vec![step(self.library.device(), built, &placement, &params, groups)?] })
     }
 
-    fn program(&self, experts: u32, write_all: bool) -> Program {
-        let caps = self.library.caps();
-        let int64 = caps.cpu && caps.int64 && self.variant.quads;
-        program(&self.spec, &self.variant, experts, Form { write_all, int64 })
+    fn program(&self, experts: u32, bias_in_quads: bool, write_all: bool) -> Program {
+        let (caps, quads) = (self.library.caps(), self.variant.quads);
+        let bias_quads = quads && bias_in_quads && self.spec.options.bias.is_some();
+        let int64 = caps.cpu && caps.int64 && quads;
+        program(&self.spec, &self.variant, experts, Form { write_all, bias_quads, int64 })
     }
 
     fn check(&self, operands: &Operands<'_>) -> Result<(), BindError> {

@@ -55,12 +55,14 @@ fn weigh(spec: &Spec) -> Weigh {
 pub(super) struct Form {
     /// Every binding is read-write: a buffer is both read and written.
     pub write_all: bool,
+    /// The bias is loaded in quads too.
+    pub bias_quads: bool,
     /// Quads are loaded by 64-bit integers: half as many loads, where a load costs as much however wide it is.
     pub int64: bool,
 }
 
 pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, form: Form) -> Program {
-    let Form { write_all, int64 } = form;
+    let Form { write_all, bias_quads, int64 } = form;
     let o = &spec.options;
     let row = variant.schedule == Schedule::Row;
     let mut name = format!("{variant}+k{}+{}", spec.choices, spec.scoring.name());
@@ -94,6 +96,7 @@ pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, form: Form) 
             overrides.push(("GROUP_KEYS", f64::from(keys)));
         }
     }
+    add(bias_quads, "+quads");
     add(int64, "+int64");
     add(write_all, "@pooled");
     let access = |written| if written || write_all { Access::ReadWrite } else { Access::Read };
@@ -113,7 +116,7 @@ pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, form: Form) 
 }
 
 fn fragments(spec: &Spec, variant: &Variant, form: Form) -> Vec<Fragment> {
-    let Form { write_all: w, int64 } = form;
+    let Form { write_all: w, bias_quads, int64 } = form;
     let (o, row) = (&spec.options, variant.schedule == Schedule::Row);
     let (rank, weigh) = (rank(spec), weigh(spec));
     let mut list = vec![fragment!("lib/router_params"), fragment!("lib/lane"), fragment!("lib/stream")];
@@ -160,8 +163,15 @@ fn fragments(spec: &Spec, variant: &Variant, form: Form) -> Vec<Fragment> {
     list.push(either!(o.soft_cap.is_some(), "lib/router_cap_on", "lib/router_cap_off"));
     match o.bias {
         None => list.push(fragment!("lib/router_bias_off")),
-        Some(Bias::Logit) => list.extend([fragment!("lib/router_bias_logit"), fragment!("lib/router_bias")]),
-        Some(Bias::Score) => list.extend([fragment!("lib/router_bias_score"), fragment!("lib/router_bias")]),
+        Some(Bias::Logit) => list.push(fragment!("lib/router_bias_logit")),
+        Some(Bias::Score) => list.push(fragment!("lib/router_bias_score")),
+    }
+    if o.bias.is_some() {
+        list.push(match (bias_quads, int64) {
+            (false, _) => fragment!("lib/router_bias_x1"),
+            (true, false) => fragment!("lib/router_bias_x4"),
+            (true, true) => fragment!("lib/router_bias_int64"),
+        });
     }
     match o.noise {
         None => list.extend([fragment!("lib/router_noise_off"), fragment!("lib/router_stream_off")]),
@@ -261,7 +271,8 @@ fn programs(int64: bool) -> Vec<Program> {
                 let all = variant.input == Dtype::F32 && variant.quads;
                 for write_all in [false, true] {
                     if all || (n + i + j).is_multiple_of(3) {
-                        programs.push(program(&spec, &variant, 64, Form { write_all, int64 }));
+                        let bias_quads = variant.quads && spec.options.bias.is_some() && j % 2 == 0;
+                        programs.push(program(&spec, &variant, 64, Form { write_all, bias_quads, int64 }));
                     }
                 }
             }
