@@ -11,7 +11,7 @@ use crate::{BuildError, Caps};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Schedule {
     /// A token is the work of one invocation, its best experts in registers: at most 16 choices, and groups of whole quads, at
-    /// most 32.
+    /// most 32, of which no more are kept than experts are chosen, rounded up to 4.
     Lane,
     /// A token is the work of some invocations of one workgroup, its keys in workgroup memory.
     Row,
@@ -92,9 +92,13 @@ impl Variant {
             if spec.choices > MOST_KEPT {
                 return unsupported("it keeps at most 16 choices in registers: row variants take more");
             }
-            let awkward = |g: &Groups| g.count > 32 || (g.count > 1 && !(experts / g.count).is_multiple_of(4));
+            let kept = spec.choices.next_multiple_of(4);
+            let awkward =
+                |g: &Groups| g.count > 32 || g.kept > kept || (g.count > 1 && !(experts / g.count).is_multiple_of(4));
             if spec.options.groups.as_ref().is_some_and(awkward) {
-                return unsupported("it takes at most 32 groups, of a multiple of 4 experts: row variants take others");
+                let why = "it takes at most 32 groups of a multiple of 4 experts, and keeps no more than it chooses experts, \
+                           rounded up to 4: row variants take others";
+                return unsupported(why);
             }
             return Ok(());
         }
