@@ -36,7 +36,11 @@ fn quick_profile_on_every_adapter() {
 fn baseline_device() {
     let adapter = adapter(None).unwrap();
     let gpu = Gpu::with(&adapter, wgpu::Features::empty(), wgpu::Limits::downlevel_defaults()).unwrap();
-    let report = run(&gpu, cases(Profile::Quick).filter(|c| c.variant.width == 8 && c.variant.input == c.variant.output), |_, _| {});
+    let report = run(
+        &gpu,
+        cases(Profile::Quick).filter(|c| c.variant.width == 8 && c.variant.input == c.variant.output),
+        |_, _| {},
+    );
     println!("{report}");
     assert!(report.ok() && report.executed >= 100);
 }
@@ -150,7 +154,10 @@ fn bad_operands_of_dispatch_are_refused() {
     let overlap = |bad, other| assert_eq!(error(bad), BindError::Overlap { what: "out", other });
     overlap(DispatchOperands { out: Matrix { buffer: good.x.buffer, ..good.out }, ..good }, "x");
     overlap(DispatchOperands { out: Matrix { buffer: good.sorted.buffer, ..good.out }, ..good }, "sorted");
-    overlap(DispatchOperands { weights: good.weights.map(|m| Matrix { buffer: good.out.buffer, ..m }), ..good }, "weights");
+    overlap(
+        DispatchOperands { weights: good.weights.map(|m| Matrix { buffer: good.out.buffer, ..m }), ..good },
+        "weights",
+    );
     // Two that are only read may, if their buffer is not written.
     assert!(kernel.bind(&DispatchOperands { sorted: Matrix { buffer: good.x.buffer, ..good.sorted }, ..good }).is_ok());
     let close = Matrix { buffer: good.x.buffer, ..good.out.at(8 * 64 + 8) };
@@ -192,7 +199,10 @@ fn bad_operands_of_combine_are_refused() {
     let overlap = |bad, other| assert_eq!(error(bad), BindError::Overlap { what: "out", other });
     overlap(CombineOperands { out: Matrix { buffer: good.y.buffer, ..good.out }, ..good }, "y");
     overlap(CombineOperands { out: Matrix { buffer: good.inverse.buffer, ..good.out }, ..good }, "inverse");
-    overlap(CombineOperands { weights: good.weights.map(|m| Matrix { buffer: good.out.buffer, ..m }), ..good }, "weights");
+    overlap(
+        CombineOperands { weights: good.weights.map(|m| Matrix { buffer: good.out.buffer, ..m }), ..good },
+        "weights",
+    );
     let close = Matrix { buffer: good.y.buffer, ..good.out.at(20 * 64 + 8) };
     assert!(matches!(error(CombineOperands { y: good.y.at(4), out: close, ..good }), BindError::TooClose { .. }));
     assert_eq!(noop.errors(), Vec::<String>::new());
@@ -287,11 +297,8 @@ fn empty_shapes() {
     let (fill, sum) = (memory.dispatch(), memory.combine());
     let spec = DispatchSpec { weights: true, ..DispatchSpec::new(Shape::new(8, 2, 64)) };
     let dispatch = noop.library.dispatch(&spec).unwrap();
-    let empty = DispatchOperands {
-        sorted: Matrix { cols: 0, ..fill.sorted },
-        out: Matrix { rows: 0, ..fill.out },
-        ..fill
-    };
+    let empty =
+        DispatchOperands { sorted: Matrix { cols: 0, ..fill.sorted }, out: Matrix { rows: 0, ..fill.out }, ..fill };
     assert_eq!(dispatch.bind(&empty).unwrap().dispatches(), 0);
     let thin = DispatchOperands { x: Matrix { cols: 0, ..fill.x }, out: Matrix { cols: 0, ..fill.out }, ..fill };
     assert_eq!(dispatch.bind(&thin).unwrap().dispatches(), 0);
@@ -396,7 +403,8 @@ fn weights_on_either_side() {
     let w = common::logits(2, slots as usize);
     let after = there_and_back(gpu, &x, &w, tokens, choices);
     let upload = |words: &[u32]| gpu.upload(bytemuck::cast_slice(words)).unwrap();
-    let (sorted, inverse, x, weights) = (upload(&sorted), upload(&inverse), common::upload(gpu, &x), common::upload(gpu, &w));
+    let (sorted, inverse, x, weights) =
+        (upload(&sorted), upload(&inverse), common::upload(gpu, &x), common::upload(gpu, &w));
     let (rows, out) = (gpu.allocate(u64::from(slots * hidden) * 4).unwrap(), gpu.allocate(x.size()).unwrap());
     let shape = Shape::new(tokens, choices, hidden);
     let there = gpu.library.dispatch(&DispatchSpec { weights: true, ..DispatchSpec::new(shape) }).unwrap();
@@ -479,7 +487,10 @@ fn one_buffer(gpu: &Gpu, dtype: Dtype, quads: bool, hidden: u32) {
     for (place, want) in [(4, moved), (5, added)] {
         let want: Vec<u8> = want.iter().flat_map(|&x| encoded(x)).collect();
         assert_eq!(after[area * place..][..want.len()], want, "{dtype:?} {place}");
-        assert_eq!(after[area * place + want.len()..area * (place + 1)], before[area * place + want.len()..area * (place + 1)]);
+        assert_eq!(
+            after[area * place + want.len()..area * (place + 1)],
+            before[area * place + want.len()..area * (place + 1)]
+        );
     }
 }
 
@@ -487,7 +498,9 @@ fn one_buffer(gpu: &Gpu, dtype: Dtype, quads: bool, hidden: u32) {
 #[test]
 fn large_grids_and_long_rows() {
     let gpu = common::gpu();
-    for (tokens, hidden, name) in [(140_000_u32, 4_u32, "w256"), (70_000, 1, "w8"), (3, 40_000, "w8"), (3, 40_000, "w256")] {
+    for (tokens, hidden, name) in
+        [(140_000_u32, 4_u32, "w256"), (70_000, 1, "w8"), (3, 40_000, "w8"), (3, 40_000, "w256")]
+    {
         let x: Vec<u32> = (0..tokens * hidden).map(|i| i.wrapping_mul(2_654_435_761)).collect();
         let sorted: Vec<u32> = (0..tokens).rev().collect();
         let upload = |words: &[u32]| gpu.upload(bytemuck::cast_slice(words)).unwrap();

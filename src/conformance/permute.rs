@@ -258,7 +258,8 @@ impl Data {
             _ => weight(case.fill, &mut random),
         });
         let weights = weights.collect();
-        let held = (0..case.tokens * case.hidden).flat_map(|_| element(case.fill, output, false, &mut random)).collect();
+        let held =
+            (0..case.tokens * case.hidden).flat_map(|_| element(case.fill, output, false, &mut random)).collect();
         Self { src, slots, sorted, inverse, weights, held }
     }
 
@@ -319,15 +320,21 @@ fn element(fill: Fill, dtype: Dtype, hole: bool, random: &mut Random) -> Vec<u8>
         Fill::Special => {
             let words: [u32; 12] = match dtype {
                 Dtype::F32 => [
-                    0x7fc1_2345, 0x7f80_0001, 0xffff_ffff, 0xff80_0001, 0x7f80_0000, 0xff80_0000, 0, 0x8000_0000, 0x7f7f_ffff,
-                    1, 0x807f_ffff, 0x3f80_0000,
+                    0x7fc1_2345,
+                    0x7f80_0001,
+                    0xffff_ffff,
+                    0xff80_0001,
+                    0x7f80_0000,
+                    0xff80_0000,
+                    0,
+                    0x8000_0000,
+                    0x7f7f_ffff,
+                    1,
+                    0x807f_ffff,
+                    0x3f80_0000,
                 ],
-                Dtype::F16 => {
-                    [0x7e12, 0x7c01, 0xffff, 0xfc01, 0x7c00, 0xfc00, 0, 0x8000, 0x7bff, 1, 0x83ff, 0x3c00]
-                }
-                Dtype::Bf16 => {
-                    [0x7fc1, 0x7f81, 0xffff, 0xff81, 0x7f80, 0xff80, 0, 0x8000, 0x7f7f, 1, 0x807f, 0x3f80]
-                }
+                Dtype::F16 => [0x7e12, 0x7c01, 0xffff, 0xfc01, 0x7c00, 0xfc00, 0, 0x8000, 0x7bff, 1, 0x83ff, 0x3c00],
+                Dtype::Bf16 => [0x7fc1, 0x7f81, 0xffff, 0xff81, 0x7f80, 0xff80, 0, 0x8000, 0x7f7f, 1, 0x807f, 0x3f80],
             };
             // Mostly ordinary numbers, or every sum is NaN.
             match words.get(random.below(48) as usize) {
@@ -586,7 +593,8 @@ fn check(case: &Case, data: &Data, rows: &[u8]) -> Result<u32, Failure> {
         let ulps = ulp_distance(values[i], sum.value as f32);
         let allowed = allowed(sum, output);
         let stored_infinite = values[i].is_infinite() && got[i] == want[i];
-        if !stored_infinite && !((f64::from(values[i]) - sum.value).abs() <= allowed) {
+        let within = (f64::from(values[i]) - sum.value).abs() <= allowed;
+        if !stored_infinite && !within {
             let (got, want) = (values[i], sum.value);
             return Err(Failure::Value { what: "out", row, column, got, want, ulps, allowed: 0.0, count: 1 });
         }
@@ -637,7 +645,10 @@ mod tests {
                 assert!(has(&|c| c.holes == holes && c.tokens > 0), "{kernel:?} {name}");
             }
             for (options, name) in OptionSet::ALL {
-                assert!(has(&|c| c.options == options) || (kernel == Kernel::Dispatch && options.accumulate()), "{name}");
+                assert!(
+                    has(&|c| c.options == options) || (kernel == Kernel::Dispatch && options.accumulate()),
+                    "{name}"
+                );
             }
         }
     }

@@ -377,10 +377,7 @@ impl Job {
         let operand = |binding, (what, matrix), element, writes| Operand { binding, what, matrix, element, writes };
         let mut list = vec![operand(2, ("out", rows.out), variant.output.bytes(), true)];
         if !clears {
-            list.extend([
-                operand(1, rows.src, variant.input.bytes(), false),
-                operand(3, rows.table, 4, false),
-            ]);
+            list.extend([operand(1, rows.src, variant.input.bytes(), false), operand(3, rows.table, 4, false)]);
             list.extend(rows.weights.map(|weights| operand(4, ("weights", weights), 4, false)));
         }
         let placement = place(caps, &list, None, false)?;
@@ -431,7 +428,9 @@ impl Job {
         if let Some(choices) = kept {
             name = format!("{name}#k{choices}");
         }
-        for (used, suffix) in [(weights, "+weights"), (accumulate, "+accumulate"), (form.int64, "+int64"), (form.write_all, "@pooled")] {
+        for (used, suffix) in
+            [(weights, "+weights"), (accumulate, "+accumulate"), (form.int64, "+int64"), (form.write_all, "@pooled")]
+        {
             if used {
                 name.push_str(suffix);
             }
@@ -616,7 +615,7 @@ mod tests {
                 continue;
             }
             let module = naga::front::wgsl::parse_str(&text).unwrap();
-            let mut validate = |with| Validator::new(ValidationFlags::all(), with).validate(&module).is_ok();
+            let validate = |with| Validator::new(ValidationFlags::all(), with).validate(&module).is_ok();
             assert!(validate(Capabilities::SHADER_INT64), "{}", program.name);
             assert!(!validate(Capabilities::empty()), "{}", program.name);
             let declared: BTreeSet<_> = module.global_variables.iter().filter_map(|(_, v)| v.binding).collect();

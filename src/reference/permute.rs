@@ -142,7 +142,10 @@ mod tests {
         let held = [1.0, 1.0, 1.0, 1.0, -0.0, f32::NAN];
         let sums = combine(&y, 2, &[2, 0, 1, 3, 9, 9], None, 2, Some(&held));
         let bits = |s: &Sum| s.rounded.to_bits();
-        assert_eq!(sums.iter().map(bits).collect::<Vec<_>>(), [102.0, 203.0, 11.0, 21.0, -0.0, f32::NAN].map(f32::to_bits));
+        assert_eq!(
+            sums.iter().map(bits).collect::<Vec<_>>(),
+            [102.0, 203.0, 11.0, 21.0, -0.0, f32::NAN].map(f32::to_bits)
+        );
     }
 
     /// f32 in the fixed order stays within the budget, also where terms cancel.

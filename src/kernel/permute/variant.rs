@@ -69,11 +69,11 @@ impl Variant {
         GEOMETRIES.into_iter().flat_map(|(width, lanes)| {
             Kernel::ALL.into_iter().flat_map(move |kernel| {
                 let pairs = Dtype::ALL.into_iter().flat_map(|input| Dtype::ALL.map(|output| (input, output)));
-                pairs
-                    .filter(move |(input, output)| kernel == Kernel::Combine || input == output)
-                    .flat_map(move |(input, output)| {
+                pairs.filter(move |(input, output)| kernel == Kernel::Combine || input == output).flat_map(
+                    move |(input, output)| {
                         [true, false].map(|quads| Self { kernel, input, output, width, lanes, quads })
-                    })
+                    },
+                )
             })
         })
     }
@@ -182,7 +182,9 @@ mod tests {
 
     #[test]
     fn what_is_selected_is_supported() {
-        for caps in [Caps::baseline(), Caps { cpu: true, ..Caps::baseline() }, Caps { max_invocations: 64, ..Caps::baseline() }] {
+        for caps in
+            [Caps::baseline(), Caps { cpu: true, ..Caps::baseline() }, Caps { max_invocations: 64, ..Caps::baseline() }]
+        {
             for hidden in [0, 1, 100, 2048, 1 << 20] {
                 let shape = Shape::new(8, 2, hidden);
                 let variant = Variant::select(&caps, Kernel::Combine, &shape, Dtype::F16, Dtype::F32);
