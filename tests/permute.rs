@@ -59,9 +59,9 @@ fn planted_faults_are_found() {
         let case: Case = name.parse().unwrap();
         assert!(matches!(run_case(gpu, &case, None), Outcome::Passed(_)), "{name}");
         for fault in Fault::ALL {
-            let weights = case.to_string().contains("options");
             let possible = match fault {
-                Fault::SwappedWeights => weights,
+                // Where everything is near 2^-126, so is the difference.
+                Fault::SwappedWeights => name != plain && name != tiny,
                 Fault::EmptySlotLeft => case.variant.kernel == Kernel::Dispatch,
                 _ => true,
             };
@@ -79,7 +79,7 @@ fn planted_faults_are_found() {
             found += 1;
         }
     }
-    assert_eq!(found, 5 * 8 - 1 - 3);
+    assert_eq!(found, 5 * 8 - 2 - 3);
     // Where bits are not certain, the budget is what finds it.
     let case: Case = tiny.parse().unwrap();
     let beyond = run_case(gpu, &case, Some(Fault::OneUlpBeyond));

@@ -515,11 +515,11 @@ fn plant(case: &Case, data: &Data, fault: Fault, rows: &mut [u8]) {
         }
         Fault::OneUlpBeyond => {
             let beyond = match sums(case, data).and_then(|sums| sums.first().copied()) {
-                Some(sum) => allowed(&sum, case.variant.output) + sum.value,
+                Some(sum) => sum.value + allowed(&sum, case.variant.output).copysign(sum.value),
                 None => f64::from(decode(case.variant.output, &rows[..element])[0]),
             };
             let mut got = encode(case.variant.output, &[beyond as f32]);
-            // Numbers of one sign are in the order of their bits: on to the next one.
+            // Numbers of one sign are in the order of their bits: on to the next one away from zero.
             let word = got.iter().rev().fold(0_u32, |word, &byte| (word << 8) | u32::from(byte)) + 1;
             got.copy_from_slice(&word.to_le_bytes()[..element]);
             rows[..element].copy_from_slice(&got);
@@ -593,7 +593,8 @@ fn check(case: &Case, data: &Data, rows: &[u8]) -> Result<u32, Failure> {
         let ulps = ulp_distance(values[i], sum.value as f32);
         let allowed = allowed(sum, output);
         let stored_infinite = values[i].is_infinite() && got[i] == want[i];
-        if !stored_infinite && !((f64::from(values[i]) - sum.value).abs() <= allowed) {
+        let within = (f64::from(values[i]) - sum.value).abs() <= allowed;
+        if !stored_infinite && !within {
             let (got, want) = (values[i], sum.value);
             return Err(Failure::Value { what: "out", row, column, got, want, ulps, allowed: 0.0, count: 1 });
         }

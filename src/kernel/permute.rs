@@ -615,7 +615,7 @@ mod tests {
                 continue;
             }
             let module = naga::front::wgsl::parse_str(&text).unwrap();
-            let mut validate = |with| Validator::new(ValidationFlags::all(), with).validate(&module).is_ok();
+            let validate = |with| Validator::new(ValidationFlags::all(), with).validate(&module).is_ok();
             assert!(validate(Capabilities::SHADER_INT64), "{}", program.name);
             assert!(!validate(Capabilities::empty()), "{}", program.name);
             let declared: BTreeSet<_> = module.global_variables.iter().filter_map(|(_, v)| v.binding).collect();
