@@ -136,7 +136,7 @@ fn special_scores() {
     let gpu = common::gpu();
     let (nan, inf) = (f32::NAN, f32::INFINITY);
     // One expert, all tokens: the whole order.
-    let column = [nan, -inf, 0.0, inf, -0.0, -nan, f32::MIN_POSITIVE / 4.0, -f32::MIN_POSITIVE / 4.0, 1.0, inf, -inf];
+    let column = [nan, -inf, -0.0, inf, 0.0, -nan, f32::MIN_POSITIVE / 4.0, -f32::MIN_POSITIVE / 4.0, 1.0, inf, -inf];
     let order = [3, 9, 8, 6, 2, 4, 7, 1, 10, 0, 5];
     for variant in variants() {
         let spec = Spec { choices: true, variant: Some(variant), ..Spec::new(11, 1, 11) };
