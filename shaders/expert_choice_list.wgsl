@@ -16,10 +16,10 @@ fn times_taken(token: u32) -> u32 {
     return times;
 }
 
-// Writes a token's entries from `from` on; where the next ones go.
-fn list(token: u32, from_: u32) -> u32 {
+// Writes a token's entries from `start` on; where the next ones go.
+fn list(token: u32, start: u32) -> u32 {
     let row = params.marks_offset + token * params.marks_stride;
-    var at = from_;
+    var at = start;
     for (var w = 0u; w < params.marks_stride; w++) {
         var bits = scratch[row + w];
         while (bits != 0u) {

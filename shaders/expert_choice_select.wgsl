@@ -25,7 +25,7 @@ fn clear_counters(local: u32) {
 
 fn tally(is_wanted: bool, key: u32, shift: u32, heap: u32) {
     if (is_wanted) {
-        let before = next_count(((key >> shift) & 255u) * HEAPS + heap);
+        next_count(((key >> shift) & 255u) * HEAPS + heap);
     }
 }
 
@@ -73,7 +73,7 @@ fn count_true(a: vec4<bool>) -> u32 {
 }
 
 // What one invocation sorts: slots [first, end), by which digit, from where to where.
-struct Pass {
+struct Turn {
     row: u32,
     chosen: u32,
     weights: u32,
@@ -83,33 +83,33 @@ struct Pass {
     column: u32,
 }
 
-fn token_at(pass_: Pass, i: u32) -> u32 {
-    if (pass_.back) {
-        return weights[pass_.weights + i];
+fn token_at(turn: Turn, i: u32) -> u32 {
+    if (turn.back) {
+        return weights[turn.weights + i];
     }
-    return chosen[pass_.chosen + i];
+    return chosen[turn.chosen + i];
 }
 
 // The counter of a token's digit: greater keys come first.
-fn counter_of(pass_: Pass, token: u32) -> u32 {
-    let key = keys[pass_.row + token / 4u][token % 4u];
-    return ((~key >> pass_.shift) & (DIGITS - 1u)) * SORTERS + pass_.column;
+fn counter_of(turn: Turn, token: u32) -> u32 {
+    let key = keys[turn.row + token / 4u][token % 4u];
+    return ((~key >> turn.shift) & (DIGITS - 1u)) * SORTERS + turn.column;
 }
 
-fn count_slot(pass_: Pass, i: u32) {
-    if (i < pass_.end) {
-        let before = next_count(counter_of(pass_, token_at(pass_, i)));
+fn count_slot(turn: Turn, i: u32) {
+    if (i < turn.end) {
+        next_count(counter_of(turn, token_at(turn, i)));
     }
 }
 
-fn move_slot(pass_: Pass, i: u32) {
-    if (i < pass_.end) {
-        let token = token_at(pass_, i);
-        let to = next_count(counter_of(pass_, token));
-        if (pass_.back) {
-            chosen[pass_.chosen + to] = token;
+fn move_slot(turn: Turn, i: u32) {
+    if (i < turn.end) {
+        let token = token_at(turn, i);
+        let to = next_count(counter_of(turn, token));
+        if (turn.back) {
+            chosen[turn.chosen + to] = token;
         } else {
-            weights[pass_.weights + to] = token;
+            weights[turn.weights + to] = token;
         }
     }
 }
@@ -182,23 +182,23 @@ fn main(
     for (var shift = 0u; shift < key_bits; shift += BITS) {
         let back = (shift / BITS) % 2u == 1u;
         let weights_at = params.weights_offset + expert * params.weights_stride;
-        let pass_ = Pass(row, to, weights_at, to_slot, shift, back, local);
+        let turn = Turn(row, to, weights_at, to_slot, shift, back, local);
         clear_counters(local);
         together();
         for (var i = from_slot; i < to_slot; i += 4u) {
-            count_slot(pass_, i);
-            count_slot(pass_, i + 1u);
-            count_slot(pass_, i + 2u);
-            count_slot(pass_, i + 3u);
+            count_slot(turn, i);
+            count_slot(turn, i + 1u);
+            count_slot(turn, i + 2u);
+            count_slot(turn, i + 3u);
         }
         together();
         place_digits(local);
         together();
         for (var i = from_slot; i < to_slot; i += 4u) {
-            move_slot(pass_, i);
-            move_slot(pass_, i + 1u);
-            move_slot(pass_, i + 2u);
-            move_slot(pass_, i + 3u);
+            move_slot(turn, i);
+            move_slot(turn, i + 1u);
+            move_slot(turn, i + 2u);
+            move_slot(turn, i + 3u);
         }
         together_in_buffers();
     }

@@ -136,7 +136,7 @@ fn special_scores() {
     let gpu = common::gpu();
     let (nan, inf) = (f32::NAN, f32::INFINITY);
     // One expert, all tokens: the whole order.
-    let column = [nan, -inf, 0.0, inf, -0.0, -nan, f32::MIN_POSITIVE / 4.0, -f32::MIN_POSITIVE / 4.0, 1.0, inf, -inf];
+    let column = [nan, -inf, -0.0, inf, 0.0, -nan, f32::MIN_POSITIVE / 4.0, -f32::MIN_POSITIVE / 4.0, 1.0, inf, -inf];
     let order = [3, 9, 8, 6, 2, 4, 7, 1, 10, 0, 5];
     for variant in variants() {
         let spec = Spec { choices: true, variant: Some(variant), ..Spec::new(11, 1, 11) };
@@ -278,6 +278,30 @@ fn most_experts() {
         assert_eq!(result.tokens, vec![1; experts as usize], "{variant}");
         assert_eq!(result.offsets, [0, 0, experts, experts]);
         assert_eq!(result.choices, (0..experts).collect::<Vec<_>>());
+    }
+}
+
+/// As many tokens as a variant takes: the bound on loop iterations holds, which some drivers enforce without a word.
+#[test]
+fn most_tokens() {
+    let gpu = common::gpu();
+    for (name, tokens, experts, capacity) in [
+        ("expert_choice/serial/f32/w8", None, 9, 300),
+        ("expert_choice/serial/f32/w8", Some(16_000), 2, 16_000),
+        ("expert_choice/shared/f32/w8", None, 2, 1000),
+        ("expert_choice/shared/f32/w8", Some(1 << 17), 1, 1 << 17),
+        ("expert_choice/shared/f32/w256", Some(1 << 17), 1, 1 << 17),
+        ("expert_choice/shared/f32/w256", Some((1 << 17) + 33), 3, 4095),
+    ] {
+        let variant: Variant = name.parse().unwrap();
+        let max = variant.max_tokens(capacity);
+        let tokens = tokens.unwrap_or(max);
+        assert!(tokens <= max, "{name}: {max}");
+        let spec = Spec { choices: true, variant: Some(variant), ..Spec::new(tokens, experts, capacity) };
+        let scores = common::logits(tokens, (tokens * experts) as usize);
+        let want = expert_choice(&scores, experts as usize, capacity as usize, tokens as usize);
+        let got = chosen(gpu, &spec, &scores, 0);
+        assert!(got == want, "{name}: {tokens} tokens");
     }
 }
 

@@ -15,7 +15,9 @@ fn key_at(token: u32, expert: u32) -> u32 {
 
 // This invocation's share of what has to be 0 before tokens are marked.
 fn clear(invocation: u32) {
-    for (var i = invocation; i < params.cleared; i += params.threads) {
-        scratch[params.marks_offset + i] = 0u;
+    if (invocation < params.threads) {
+        for (var i = invocation; i < params.cleared; i += params.threads) {
+            scratch[params.marks_offset + i] = 0u;
+        }
     }
 }

@@ -203,7 +203,7 @@ const SHAPES: [(u32, u32, u32); 16] = [
 ];
 
 /// More tokens than a word of 16 bits counts; several tiles.
-const LARGE: [(u32, u32, u32); 3] = [(70_000, 3, 2049), (70_000, 1, 1), (4097, 71, 129)];
+const LARGE: [(u32, u32, u32); 3] = [(70_000, 3, 2049), (70_000, 1, 1), (4097, 40, 129)];
 
 /// The cases of a profile: every geometry with every shape, fill and option in f32. The quick one has fewer of other types, of
 /// which only reading and copying know.

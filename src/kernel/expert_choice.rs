@@ -15,7 +15,7 @@
 //! | dispatch | reads and writes |
 //! |---|---|
 //! | keys | the scores, and 4 bytes written for each: a row of keys for each expert |
-//! | select | the keys 5 or 6 times; chosen tokens 16 or 32 times, as they are sorted |
+//! | select | the keys 5 or 6 times; chosen tokens 12 or 24 times, and their keys 8 or 16 times, as they are sorted |
 //! | gather | the chosen tokens and their scores; weights written |
 //! | list, if `choices` are asked for | one bit for each token and expert; offsets and choices written |
 //!
