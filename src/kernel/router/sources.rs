@@ -268,9 +268,9 @@ fn programs(int64: bool) -> Vec<Program> {
                 if spec.check(64).is_err() {
                     spec.scoring = Scoring::Softmax;
                 }
-                let all = variant.input == Dtype::F32 && variant.quads;
+                let all = variant.input == Dtype::F32 && variant.quads && variant.width != 64;
                 for write_all in [false, true] {
-                    if all || (n + i + j).is_multiple_of(3) {
+                    if all || (n + i + j).is_multiple_of(11) {
                         let bias_quads = variant.quads && spec.options.bias.is_some() && j % 2 == 0;
                         programs.push(program(&spec, &variant, 64, Form { write_all, bias_quads, int64 }));
                     }
