@@ -126,7 +126,7 @@ impl Form {
 }
 
 /// The most counters that an invocation has in its own memory: it takes an instruction to clear each.
-const OWN_COUNTERS: u32 = 1028;
+pub(super) const OWN_COUNTERS: u32 = 1028;
 
 /// Operands and their bindings.
 pub(super) const BUFFERS: [(&str, u32); 11] = [
@@ -285,9 +285,13 @@ pub(super) fn program(spec: &Spec, variant: &Variant, stage: Stage, form: Form) 
 
 /// How many counters an invocation has in its own memory, where it has.
 fn own_counters(spec: &Spec, variant: &Variant, stage: Stage) -> Option<u32> {
-    let (Stage::Count(order) | Stage::Place(order)) = stage else { return None };
+    let (order, alone) = match stage {
+        Stage::Count(order) | Stage::Place(order) => (order, variant.schedule == Schedule::Serial),
+        Stage::One => (Order::Pairs, variant.width == 1),
+        _ => return None,
+    };
     let stride = Pass::new(order).stride(spec);
-    (variant.schedule == Schedule::Serial && stride <= OWN_COUNTERS).then_some(stride)
+    (alone && stride <= OWN_COUNTERS).then_some(stride)
 }
 
 /// One of two fragments.
@@ -346,6 +350,8 @@ fn fragments(
                     fragment!("lib/plan_rank"),
                     fragment!("lib/plan_before"),
                 ]);
+            } else {
+                list.push(fragment!("lib/plan_counters_own"));
             }
         }
     }
@@ -398,8 +404,10 @@ fn walk(order: Order, places: bool, group: bool, own: bool, quads: bool) -> Vec<
     });
     if group {
         list.push(fragment!("lib/plan_running"));
+    } else if own {
+        list.extend([fragment!("lib/plan_counters_own"), fragment!("lib/plan_counters_carry")]);
     } else {
-        list.push(either!(own, "lib/plan_counters_own", "lib/plan_counters_shared"));
+        list.push(fragment!("lib/plan_counters_shared"));
     }
     let ranks = matches!(order, Order::KMajor | Order::Batch);
     if places || !group {
@@ -476,7 +484,8 @@ pub(crate) fn every_program() -> Vec<Program> {
             // Few experts, and more than one invocation has counters for.
             for experts in [1, OWN_COUNTERS] {
                 let spec = Spec { block: Some(4), outputs, capacity, ..Spec::new(1, 1, experts) };
-                for &stage in &stages {
+                let possible = |stage: &&Stage| **stage != Stage::One || variant.takes(&spec, 1);
+                for &stage in stages.iter().filter(possible) {
                     for (write_all, quads) in [(false, false), (true, false), (false, true), (true, true)] {
                         programs.push(program(&spec, &variant, stage, Form { write_all, quads }));
                     }
