@@ -111,7 +111,11 @@ impl FromStr for Case {
                     case.capacity = Some(Capacity { priority, ..capacity });
                 }
                 "extras" => case.extras = number()? != 0,
-                _ => return Err(format!("{key:?} is none of tokens, experts, k, fill, block, capacity, priority, extras")),
+                _ => {
+                    return Err(format!(
+                        "{key:?} is none of tokens, experts, k, fill, block, capacity, priority, extras"
+                    ));
+                }
             }
         }
         Ok(case)
@@ -143,7 +147,7 @@ const SHAPES: [(u32, u32); 16] = [
 
 /// The cases of a profile.
 pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
-    let turns = if profile == Profile::Full { 40 } else { 8 };
+    let turns = if profile == Profile::Full { 40 } else { 5 };
     let small = Variant::ALL.into_iter().enumerate().flat_map(move |(v, variant)| {
         (0..SHAPES.len() * turns).map(move |n| {
             let (tokens, k) = SHAPES[n % SHAPES.len()];
@@ -163,12 +167,12 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
     let group = Variant { schedule: Schedule::Group, width: 256 };
     let long = [
         (serial, 70_000, 257, 10, Fill::Zipf, 0, None),
-        (serial, 70_000, 160, 10, Fill::Uniform, 64, Some((3000, Priority::BatchPrioritised))),
-        (serial, 70_000, 4096, 8, Fill::Mixed, 3, None),
-        (serial, 70_000, 385, 10, Fill::Hot, 0, Some((2500, Priority::KMajor))),
+        (serial, 70_000, 160, 3, Fill::Uniform, 64, Some((900, Priority::BatchPrioritised))),
+        (serial, 20_000, 4096, 8, Fill::Mixed, 3, None),
+        (serial, 70_000, 385, 2, Fill::Hot, 0, Some((2500, Priority::KMajor))),
         (serial, 70_000, 71, 1, Fill::Single, 0, Some((69_999, Priority::KMajor))),
         (group, 70_000, 71, 1, Fill::Zipf, 0, None),
-        (group, 20_000, 160, 2, Fill::Mixed, 16, Some((250, Priority::BatchPrioritised))),
+        (group, 9_000, 160, 2, Fill::Mixed, 16, Some((250, Priority::BatchPrioritised))),
     ];
     let long = long.into_iter().map(|(variant, tokens, experts, k, fill, block, capacity)| {
         let capacity = capacity.map(|(slots, priority)| Capacity { slots, priority });
@@ -412,12 +416,7 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     }
 }
 
-fn execute(
-    gpu: &Gpu,
-    case: &Case,
-    data: &Data,
-    fault: Option<Fault>,
-) -> Result<Result<Results, Failure>, HostError> {
+fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<Result<Results, Failure>, HostError> {
     let (tokens, k, experts, spec) = (case.tokens, case.k, case.experts, case.spec());
     let plan = gpu.library.plan(&spec)?;
     let slots = plan.slots(tokens) as u32;
@@ -498,7 +497,7 @@ mod tests {
             assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
             count += 1;
         }
-        assert!(count >= 300, "{count}");
+        assert!(count >= 200, "{count}");
     }
 
     /// Every fill, number of experts and option comes up in the quick profile.
@@ -516,7 +515,7 @@ mod tests {
             if variant.schedule != Schedule::One {
                 for (priority, name) in PRIORITIES {
                     let drops = |case: &&Case| case.capacity.is_some_and(|c| c.priority == priority && c.slots == 3);
-                    assert!(ours().filter(drops).count() >= 3, "{variant} {name}");
+                    assert!(ours().filter(drops).count() >= 2, "{variant} {name}");
                 }
             }
         }

@@ -90,7 +90,8 @@ impl Params {
         let arguments = spec.outputs.arguments;
         let digit = pass.digit as usize;
         // The digits' passes take turns; after an even number of them the order lies where the first one read.
-        let [read, written] = if digit.is_multiple_of(2) { scratch.orders } else { [scratch.orders[1], scratch.orders[0]] };
+        let [read, written] =
+            if digit.is_multiple_of(2) { scratch.orders } else { [scratch.orders[1], scratch.orders[0]] };
         Self {
             tokens,
             choices: spec.k,

@@ -345,11 +345,7 @@ fn fragments(
             list.extend(items(Order::Pairs, false));
             list.extend(PUTS);
             if group {
-                list.extend([
-                    fragment!("lib/plan_running"),
-                    fragment!("lib/plan_rank"),
-                    fragment!("lib/plan_before"),
-                ]);
+                list.extend([fragment!("lib/plan_running"), fragment!("lib/plan_rank"), fragment!("lib/plan_before")]);
             } else {
                 list.push(fragment!("lib/plan_counters_own"));
             }

@@ -66,7 +66,11 @@ impl Variant {
         let buffers = if self.schedule == Schedule::One { 5 } else { 4 };
         for (limit, needed, available) in [
             ("max_compute_invocations_per_workgroup", self.width, caps.max_invocations),
-            ("max_compute_workgroup_storage_size", if self.width == 256 { 10_244 } else { 32 }, caps.max_workgroup_bytes),
+            (
+                "max_compute_workgroup_storage_size",
+                if self.width == 256 { 10_244 } else { 32 },
+                caps.max_workgroup_bytes,
+            ),
             ("max_storage_buffers_per_shader_stage", buffers, caps.max_storage_buffers),
         ] {
             if needed > available {
@@ -100,7 +104,9 @@ impl Variant {
         let pairs = u64::from(tokens).saturating_mul(u64::from(spec.k));
         let (slots, experts) = (spec.slots(tokens), u64::from(spec.experts));
         match (self.schedule, self.width) {
-            (Schedule::One, 1) => experts + 4 <= u64::from(OWN_COUNTERS) && 3 * pairs + slots <= MAX_ITERATIONS - 4 * experts,
+            (Schedule::One, 1) => {
+                experts + 4 <= u64::from(OWN_COUNTERS) && 3 * pairs + slots <= MAX_ITERATIONS - 4 * experts
+            }
             // Every round of pairs goes through the workgroup.
             (Schedule::One, width) => (pairs + slots).div_ceil(u64::from(width)) <= 128,
             (Schedule::Serial, _) => 2 * pairs + slots <= SERIAL_WORK * MAX_ITERATIONS,
