@@ -383,8 +383,9 @@ fn one_buffer_for_everything() {
             };
             let bound = plan.bind(&operands).unwrap();
             for seed in [1_u32, 2] {
-                let chosen: Vec<u32> =
-                    (0..tokens * k).map(|p| p.wrapping_mul(seed.wrapping_mul(2_654_435_761)) % 997 % (experts + 2)).collect();
+                let chosen: Vec<u32> = (0..tokens * k)
+                    .map(|p| p.wrapping_mul(seed.wrapping_mul(2_654_435_761)) % 997 % (experts + 2))
+                    .collect();
                 let weights = common::logits(seed, chosen.len());
                 gpu.queue.write_buffer(&pool, shift * 4, bytemuck::cast_slice(&chosen));
                 gpu.queue.write_buffer(&pool, (area * 5 + shift) * 4, bytemuck::cast_slice(&weights));

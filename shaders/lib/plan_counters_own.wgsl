@@ -1,4 +1,4 @@
-// Counters in the invocation's own memory. COUNTERS, a constant: the stride. They begin with zeros.
+// Counters in the invocation's own memory. COUNTERS, a constant: the stride or more. They begin with zeros.
 var<private> counters: array<u32, COUNTERS>;
 
 fn clear_counters(tile: u32) {}

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Spec;
-use super::sources::OWN_COUNTERS;
+use super::sources::own_counters;
 use crate::{BuildError, Caps};
 
 /// How pairs are spread over the device.
@@ -104,9 +104,7 @@ impl Variant {
         let pairs = u64::from(tokens).saturating_mul(u64::from(spec.k));
         let (slots, experts) = (spec.slots(tokens), u64::from(spec.experts));
         match (self.schedule, self.width) {
-            (Schedule::One, 1) => {
-                experts + 4 <= u64::from(OWN_COUNTERS) && 3 * pairs + slots <= MAX_ITERATIONS - 4 * experts
-            }
+            (Schedule::One, 1) => own_counters(spec.experts + 4).is_some() && 3 * pairs + slots <= MAX_ITERATIONS / 2,
             // Every round of pairs goes through the workgroup.
             (Schedule::One, width) => (pairs + slots).div_ceil(u64::from(width)) <= 128,
             (Schedule::Serial, _) => 2 * pairs + slots <= SERIAL_WORK * MAX_ITERATIONS,
