@@ -91,7 +91,7 @@ fn capacities() -> impl Strategy<Value = Option<Capacity>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_reference_conserves_pairs(

@@ -102,7 +102,7 @@ impl Variant {
     #[must_use]
     pub fn takes(&self, spec: &Spec, tokens: u32) -> bool {
         let pairs = u64::from(tokens).saturating_mul(u64::from(spec.k));
-        let (slots, experts) = (spec.slots(tokens), u64::from(spec.experts));
+        let slots = spec.slots(tokens);
         match (self.schedule, self.width) {
             (Schedule::One, 1) => own_counters(spec.experts + 4).is_some() && 3 * pairs + slots <= MAX_ITERATIONS / 2,
             // Every round of pairs goes through the workgroup.
