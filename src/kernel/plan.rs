@@ -281,6 +281,10 @@ impl Plan {
             let why = "it has no capacities; the other variants have";
             return Err(BuildError::Unsupported { variant: variant.to_string(), why });
         }
+        if !variant.takes(spec, 0) {
+            let why = "it takes fewer experts; the other variants take more";
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
+        }
         let plan = Self { library: library.clone(), spec: spec.clone(), variant };
         for (stage, _) in sources::steps(spec, &variant, spec.tokens) {
             let operands: Vec<_> = stage.buffers(spec).into_iter().map(|(what, ..)| what).collect();

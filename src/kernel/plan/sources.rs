@@ -125,8 +125,14 @@ impl Form {
     }
 }
 
-/// The most counters that an invocation has in its own memory: it takes an instruction to clear each.
-const OWN_COUNTERS: u32 = 1028;
+/// How many counters an invocation may have in its own memory: 32, 128 or 256 experts, the dropped, and the others. Few
+/// sizes, and no larger ones: a compiler takes an instruction to clear each, and lavapipe's a minute for a thousand.
+const OWN_COUNTERS: [u32; 3] = [36, 132, 260];
+
+/// The least of these sizes that is enough.
+pub(super) fn own_counters(stride: u32) -> Option<u32> {
+    OWN_COUNTERS.into_iter().find(|&counters| stride <= counters)
+}
 
 /// Operands and their bindings.
 pub(super) const BUFFERS: [(&str, u32); 11] = [
@@ -241,7 +247,7 @@ pub(super) fn program(spec: &Spec, variant: &Variant, stage: Stage, form: Form) 
     let buffers = stage.buffers(spec);
     let uses = |what: &str| buffers.iter().any(|(used, ..)| *used == what);
     let quads = form.quads && stage.in_quads(variant);
-    let own = own_counters(spec, variant, stage);
+    let own = own_counters_of(spec, variant, stage, quads);
     let stage_name = match stage {
         Stage::One => String::new(),
         Stage::Count(order) => format!("#count-{}", order.name()),
@@ -283,11 +289,13 @@ pub(super) fn program(spec: &Spec, variant: &Variant, stage: Stage, form: Form) 
     }
 }
 
-/// How many counters an invocation has in its own memory, where it has.
-fn own_counters(spec: &Spec, variant: &Variant, stage: Stage) -> Option<u32> {
-    let (Stage::Count(order) | Stage::Place(order)) = stage else { return None };
-    let stride = Pass::new(order).stride(spec);
-    (variant.schedule == Schedule::Serial && stride <= OWN_COUNTERS).then_some(stride)
+/// How many counters an invocation has in its own memory, where it has: in the walks that most plans are made of.
+fn own_counters_of(spec: &Spec, variant: &Variant, stage: Stage, quads: bool) -> Option<u32> {
+    match stage {
+        Stage::Count(order) | Stage::Place(order) if quads => own_counters(Pass::new(order).stride(spec)),
+        Stage::One if variant.width == 1 => own_counters(Pass::new(Order::Pairs).stride(spec)),
+        _ => None,
+    }
 }
 
 /// One of two fragments.
@@ -342,13 +350,16 @@ fn fragments(
             list.extend(PUTS);
             if group {
                 list.extend([fragment!("lib/plan_running"), fragment!("lib/plan_rank"), fragment!("lib/plan_before")]);
+
+            } else {
+                list.push(fragment!("lib/plan_counters_own"));
             }
         }
     }
     if uses("scratch") {
-        // Orders of tokens are read and written one by one.
+        // Counters that are shared, and orders of tokens, are read and written one by one.
         let by_token = matches!(stage, Stage::Count(order) | Stage::Place(order)
-            if group || matches!(order, Order::Digits | Order::Batch));
+            if !own || matches!(order, Order::Digits | Order::Batch));
         let one_by_one = by_token || matches!(stage, Stage::Keys | Stage::Extras);
         list.push(either!(one_by_one, "lib/plan_scratch", "lib/plan_scratch_quads"));
     }
@@ -394,8 +405,10 @@ fn walk(order: Order, places: bool, group: bool, own: bool, quads: bool) -> Vec<
     });
     if group {
         list.push(fragment!("lib/plan_running"));
+    } else if own {
+        list.extend([fragment!("lib/plan_counters_own"), fragment!("lib/plan_counters_carry")]);
     } else {
-        list.push(either!(own, "lib/plan_counters_own", "lib/plan_counters_shared"));
+        list.push(fragment!("lib/plan_counters_shared"));
     }
     let ranks = matches!(order, Order::KMajor | Order::Batch);
     if places || !group {
@@ -470,9 +483,10 @@ pub(crate) fn every_program() -> Vec<Program> {
         };
         for outputs in sets {
             // Few experts, and more than one invocation has counters for.
-            for experts in [1, OWN_COUNTERS] {
+            for experts in [1, 128, 256, 4096] {
                 let spec = Spec { block: Some(4), outputs, capacity, ..Spec::new(1, 1, experts) };
-                for &stage in &stages {
+                let possible = |stage: &&Stage| **stage != Stage::One || variant.takes(&spec, 1);
+                for &stage in stages.iter().filter(possible) {
                     for (write_all, quads) in [(false, false), (true, false), (false, true), (true, true)] {
                         programs.push(program(&spec, &variant, stage, Form { write_all, quads }));
                     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Spec;
+use super::sources::own_counters;
 use crate::{BuildError, Caps};
 
 /// How pairs are spread over the device.
@@ -90,9 +91,9 @@ impl Variant {
         let wide = group.supported(caps).is_ok() && !caps.cpu;
         let few = |most| alone && pairs + spec.slots(spec.tokens) + 2 * u64::from(spec.experts) <= most;
         match wide {
-            true if few(16_384) && pairs <= 4096 => one_wide,
+            true if few(32_768) && pairs <= 4096 && one_wide.takes(spec, spec.tokens) => one_wide,
             true => group,
-            false if caps.cpu && few(4096) => one,
+            false if caps.cpu && few(1536) && one.takes(spec, spec.tokens) => one,
             false => serial,
         }
     }
@@ -101,9 +102,9 @@ impl Variant {
     #[must_use]
     pub fn takes(&self, spec: &Spec, tokens: u32) -> bool {
         let pairs = u64::from(tokens).saturating_mul(u64::from(spec.k));
-        let (slots, experts) = (spec.slots(tokens), u64::from(spec.experts));
+        let slots = spec.slots(tokens);
         match (self.schedule, self.width) {
-            (Schedule::One, 1) => 2 * pairs + slots + 4 * experts <= MAX_ITERATIONS,
+            (Schedule::One, 1) => own_counters(spec.experts + 4).is_some() && 3 * pairs + slots <= MAX_ITERATIONS / 2,
             // Every round of pairs goes through the workgroup.
             (Schedule::One, width) => (pairs + slots).div_ceil(u64::from(width)) <= 128,
             (Schedule::Serial, _) => 2 * pairs + slots <= SERIAL_WORK * MAX_ITERATIONS,
@@ -116,8 +117,8 @@ impl Variant {
         let tile = match self.schedule {
             Schedule::One => items,
             Schedule::Serial => {
-                // Enough to go round the lanes of a few cores, but fewer counters than items.
-                let wanted = (items / columns.max(64)).clamp(8, 128).next_multiple_of(8);
+                // Enough to go round the lanes of a few cores, but fewer counters than items: each costs about as much.
+                let wanted = (items / 2048).clamp(32, 128).min(items / (columns + 4)).next_multiple_of(8).max(8);
                 let least = (2 * u64::from(items) + slots).div_ceil(SERIAL_WORK);
                 items.div_ceil(wanted.max(least as u32)).next_multiple_of(4)
             }
@@ -132,7 +133,7 @@ impl Variant {
 
     /// Whether one workgroup scans all counters.
     pub(super) fn scans_at_once(&self, tiles: u32, stride: u32) -> bool {
-        self.schedule == Schedule::Serial && u64::from(tiles) * u64::from(stride) <= 1 << 16
+        self.schedule == Schedule::Serial && u64::from(tiles) * u64::from(stride) <= 1 << 14
     }
 }
 
