@@ -117,10 +117,6 @@ impl FromStr for Case {
                     case.capacity = Some(Capacity { priority, ..capacity });
                 }
                 "extras" => case.extras = number()? != 0,
-                _ => {
-                    return Err(format!(
-                        "{key:?} is none of tokens, experts, k, fill, block, capacity, priority, extras"
-
                 "tight" => case.tight = number()? != 0,
                 _ => {
                     return Err(format!(
@@ -168,7 +164,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
             let block = [0, 4, 0, 16, 1, 0, 7, 128][(n / 2 + turn) % 8];
             let priority = if (n + turn) % 4 < 2 { Priority::KMajor } else { Priority::BatchPrioritised };
             let room = [0, 1, 3, 2 * (tokens * k).div_ceil(experts), 40, u32::MAX][(n + turn * 5) % 6];
-            let capped = variant.schedule != Schedule::One && (n / 3 + turn) % 3 > 0;
+            let capped = variant.schedule != Schedule::One && !(n / 3 + turn).is_multiple_of(3);
             let capacity = capped.then_some(Capacity { slots: room, priority });
             Case {
                 variant,
@@ -178,8 +174,8 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
                 fill,
                 block,
                 capacity,
-                extras: (n + turn) % 5 != 0,
-                tight: (n / 2 + v) % 3 > 0,
+                extras: !(n + turn).is_multiple_of(5),
+                tight: !(n / 2 + v).is_multiple_of(3),
             }
         })
     });
@@ -266,18 +262,16 @@ impl Data {
 fn chosen(case: &Case, random: &mut Random, pair: u32) -> u32 {
     let experts = case.experts;
     match case.fill {
-        Fill::Uniform => random.below(experts),
         Fill::Zipf => {
             // Uniform in the logarithm.
             let x = f64::from(random.below(1 << 20)) / f64::from(1 << 20);
             (f64::from(experts + 1).powf(x) as u32 - 1).min(experts - 1)
         }
         Fill::Hot if pair.is_multiple_of(case.k) => experts - 1,
-        Fill::Hot => random.below(experts),
         Fill::Single => experts / 2,
         Fill::Nothing => [NONE, experts, NONE - 1, 1 << 31][random.below(4) as usize],
         Fill::Mixed if random.below(2) == 0 => experts + random.below(3),
-        Fill::Mixed => random.below(experts),
+        Fill::Uniform | Fill::Hot | Fill::Mixed => random.below(experts),
         Fill::Duplicates => (pair / case.k).wrapping_mul(2_654_435_761) % experts,
         Fill::Ascending => (u64::from(pair) * u64::from(experts) / u64::from(case.tokens * case.k)) as u32,
     }
@@ -468,12 +462,14 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<
     })?;
     let outputs = [&counts, &offsets, &sorted, &inverse, &blocks, &dropped, &dropped_count, &arguments];
     let once = || -> Result<Result<Results, Failure>, HostError> {
-        outputs.iter().for_each(|output| output.reset(gpu));
+        for output in outputs {
+            output.reset(gpu);
+        }
         gpu.run(&[&bound])?;
         match fault {
             Some(Fault::GuardTouched) => gpu.queue.write_buffer(&sorted.buffer, 24, &[0; 4]),
             Some(Fault::InputChanged) => {
-                gpu.queue.write_buffer(&chosen.buffer, u64::from(input_place[0]) * 4, &[0xee; 4])
+                gpu.queue.write_buffer(&chosen.buffer, u64::from(input_place[0]) * 4, &[0xee; 4]);
             }
             _ => {}
         }
@@ -541,7 +537,7 @@ mod tests {
                     let drops = |case: &&Case| case.capacity.is_some_and(|c| c.priority == priority && c.slots == 3);
                     assert!(ours().filter(drops).count() >= 2, "{variant} {name}");
                     assert!(
-                        ours().filter(|c| c.tight && c.tokens * c.k % 4 == 0).filter(drops).count() >= 1,
+                        ours().filter(|c| c.tight && (c.tokens * c.k).is_multiple_of(4)).filter(drops).count() >= 1,
                         "{variant} {name}"
                     );
                 }

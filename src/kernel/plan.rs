@@ -286,12 +286,12 @@ impl Plan {
             return Err(BuildError::Unsupported { variant: variant.to_string(), why });
         }
         let plan = Self { library: library.clone(), spec: spec.clone(), variant };
-        for (stage, _) in sources::steps(spec, &variant, spec.tokens) {
+        for (stage, _) in sources::steps(spec, variant, spec.tokens) {
             let operands: Vec<_> = stage.buffers(spec).into_iter().map(|(what, ..)| what).collect();
             if operands.len() > caps.max_storage_buffers as usize {
                 return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
             }
-            library.built(&program(spec, &variant, stage, Form::likely(spec)))?;
+            library.built(&program(spec, variant, stage, Form::likely(spec)))?;
         }
         Ok(plan)
     }
@@ -317,7 +317,7 @@ impl Plan {
     /// Bytes of scratch memory that binding so many tokens takes: none for variants of one dispatch, or for no tokens.
     #[must_use]
     pub fn scratch_bytes(&self, tokens: u32) -> u64 {
-        params::Scratch::of(&self.spec, &self.variant, tokens).words * 4
+        params::Scratch::of(&self.spec, self.variant, tokens).words * 4
     }
 
     /// Checks the operands and makes what recording needs: one uniform buffer and one bind group a dispatch.
@@ -328,15 +328,15 @@ impl Plan {
         let tokens = operands.experts.rows;
         self.check(operands)?;
         let mut bound = Bound::default();
-        for (stage, pass) in sources::steps(&self.spec, &self.variant, tokens) {
+        for (stage, pass) in sources::steps(&self.spec, self.variant, tokens) {
             let list = self.list(stage, operands)?;
             let placement = place(self.library.caps(), &list, None, false)?;
-            let mut params = Params::of(&self.spec, &self.variant, tokens, &pass);
-            self.put_places(&mut params, operands, &placement);
-            let groups = grid(self.library.caps(), tokens, stage.groups(&self.variant, &params))?;
+            let mut params = Params::of(&self.spec, self.variant, tokens, pass);
+            put_places(&mut params, operands, &placement);
+            let groups = grid(self.library.caps(), tokens, stage.groups(self.variant, &params))?;
             params.grid_width = groups[0];
-            let form = Form { write_all: placement.write_all, quads: self.in_quads(operands, &placement) };
-            let built = self.library.built(&program(&self.spec, &self.variant, stage, form))?;
+            let form = Form { write_all: placement.write_all, quads: in_quads(operands, &placement) };
+            let built = self.library.built(&program(&self.spec, self.variant, stage, form))?;
             bound.steps.push(step(self.library.device(), built, &placement, &params, groups)?);
         }
         Ok(bound)
@@ -409,46 +409,6 @@ impl Plan {
         Ok(list)
     }
 
-    /// Whether pairs can be read and written four at a time.
-    fn in_quads(&self, operands: &Operands<'_>, placement: &Placement<'_>) -> bool {
-        let whole = [operands.experts, operands.inverse]
-            .iter()
-            .all(|m| (m.rows <= 1 || m.stride == m.cols) && m.extent().is_multiple_of(4));
-        let bound = placement.placed.iter().filter(|p| matches!(p.what, "experts" | "inverse"));
-        whole && bound.into_iter().all(|p| p.offset.is_multiple_of(4) && p.range.start.is_multiple_of(16))
-    }
-
-    /// Where operands and scratch memory begin.
-    fn put_places(&self, params: &mut Params, operands: &Operands<'_>, placement: &Placement<'_>) {
-        let offset = |what| placement.placed.iter().find(|p| p.what == what).map_or(0, |p| p.offset);
-        let stride = |what| operands.get(what).map_or(0, |m| m.stride);
-        params.experts_offset = offset("experts");
-        params.experts_stride = stride("experts");
-        params.weights_offset = offset("weights");
-        params.weights_stride = stride("weights");
-        params.counts_offset = offset("counts");
-        params.offsets_offset = offset("offsets");
-        params.sorted_offset = offset("sorted");
-        params.inverse_offset = offset("inverse");
-        params.inverse_stride = stride("inverse");
-        params.blocks_offset = offset("blocks");
-        params.dropped_offset = offset("dropped");
-        params.dropped_count_offset = offset("dropped_count");
-        params.arguments_offset = offset("arguments");
-        params.arguments_stride = stride("arguments");
-        let scratch = offset("scratch");
-        for place in [
-            &mut params.counters_offset,
-            &mut params.totals_offset,
-            &mut params.bases_offset,
-            &mut params.keys_offset,
-            &mut params.order_offset,
-            &mut params.sorted_order_offset,
-        ] {
-            *place += scratch;
-        }
-    }
-
     /// The linked WGSL of its dispatches for the tokens of the specification, in order, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> Vec<String> {
@@ -456,9 +416,49 @@ impl Plan {
     }
 }
 
+/// Whether pairs can be read and written four at a time.
+fn in_quads(operands: &Operands<'_>, placement: &Placement<'_>) -> bool {
+    let whole = [operands.experts, operands.inverse]
+        .iter()
+        .all(|m| (m.rows <= 1 || m.stride == m.cols) && m.extent().is_multiple_of(4));
+    let bound = placement.placed.iter().filter(|p| matches!(p.what, "experts" | "inverse"));
+    whole && bound.into_iter().all(|p| p.offset.is_multiple_of(4) && p.range.start.is_multiple_of(16))
+}
+
+/// Where operands and scratch memory begin.
+fn put_places(params: &mut Params, operands: &Operands<'_>, placement: &Placement<'_>) {
+    let offset = |what| placement.placed.iter().find(|p| p.what == what).map_or(0, |p| p.offset);
+    let stride = |what| operands.get(what).map_or(0, |m| m.stride);
+    params.experts_offset = offset("experts");
+    params.experts_stride = stride("experts");
+    params.weights_offset = offset("weights");
+    params.weights_stride = stride("weights");
+    params.counts_offset = offset("counts");
+    params.offsets_offset = offset("offsets");
+    params.sorted_offset = offset("sorted");
+    params.inverse_offset = offset("inverse");
+    params.inverse_stride = stride("inverse");
+    params.blocks_offset = offset("blocks");
+    params.dropped_offset = offset("dropped");
+    params.dropped_count_offset = offset("dropped_count");
+    params.arguments_offset = offset("arguments");
+    params.arguments_stride = stride("arguments");
+    let scratch = offset("scratch");
+    for place in [
+        &mut params.counters_offset,
+        &mut params.totals_offset,
+        &mut params.bases_offset,
+        &mut params.keys_offset,
+        &mut params.order_offset,
+        &mut params.sorted_order_offset,
+    ] {
+        *place += scratch;
+    }
+}
+
 /// The linked WGSL of a variant's dispatches, in order, for operands in separate buffers. Needs no device.
 #[must_use]
 pub fn wgsl(spec: &Spec, variant: &Variant, dialect: Dialect) -> Vec<String> {
-    let steps = sources::steps(spec, variant, spec.tokens);
-    steps.iter().map(|&(stage, _)| program(spec, variant, stage, Form::likely(spec)).text(dialect)).collect()
+    let steps = sources::steps(spec, *variant, spec.tokens);
+    steps.iter().map(|&(stage, _)| program(spec, *variant, stage, Form::likely(spec)).text(dialect)).collect()
 }

@@ -62,7 +62,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub fn of(spec: &Spec, variant: &Variant, tokens: u32) -> Self {
+    pub fn of(spec: &Spec, variant: Variant, tokens: u32) -> Self {
         if variant.schedule == Schedule::One || tokens == 0 {
             return Self::default();
         }
@@ -81,7 +81,7 @@ impl Scratch {
 
 impl Params {
     /// All but where operands lie. Offsets into scratch memory count from its beginning.
-    pub fn of(spec: &Spec, variant: &Variant, tokens: u32, pass: &Pass) -> Self {
+    pub fn of(spec: &Spec, variant: Variant, tokens: u32, pass: Pass) -> Self {
         let scratch = Scratch::of(spec, variant, tokens);
         let sorts_tokens = pass.order == Order::Digits;
         let (tile, tiles) = pass.tiles(spec, variant, tokens);

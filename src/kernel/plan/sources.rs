@@ -80,7 +80,7 @@ impl Pass {
         (self.columns(spec) + 1).next_multiple_of(4)
     }
 
-    pub fn tiles(self, spec: &Spec, variant: &Variant, tokens: u32) -> (u32, u32) {
+    pub fn tiles(self, spec: &Spec, variant: Variant, tokens: u32) -> (u32, u32) {
         let fills = matches!(self.order, Order::Pairs | Order::Kept);
         variant.tiles(self.items(spec, tokens), self.columns(spec), if fills { spec.slots(tokens) } else { 0 })
     }
@@ -181,13 +181,13 @@ impl Stage {
     }
 
     /// Whether it takes pairs four at a time where they lie so.
-    pub fn in_quads(self, variant: &Variant) -> bool {
+    pub fn in_quads(self, variant: Variant) -> bool {
         let pairs = matches!(self, Self::Count(Order::Pairs | Order::Kept) | Self::Place(Order::Pairs | Order::Kept));
         pairs && variant.schedule == Schedule::Serial
     }
 
     /// Workgroups.
-    pub fn groups(self, variant: &Variant, params: &Params) -> u64 {
+    pub fn groups(self, variant: Variant, params: &Params) -> u64 {
         let width = u64::from(variant.width);
         let each = |count: u32| u64::from(count).div_ceil(width);
         match self {
@@ -208,7 +208,7 @@ fn reads_experts(order: Order) -> bool {
 }
 
 /// The dispatches for so many tokens, in order.
-pub(super) fn steps(spec: &Spec, variant: &Variant, tokens: u32) -> Vec<(Stage, Pass)> {
+pub(super) fn steps(spec: &Spec, variant: Variant, tokens: u32) -> Vec<(Stage, Pass)> {
     let passes = Pass::of(spec);
     let last = passes[passes.len() - 1];
     if tokens == 0 {
@@ -243,7 +243,7 @@ pub(super) fn steps(spec: &Spec, variant: &Variant, tokens: u32) -> Vec<(Stage, 
     steps
 }
 
-pub(super) fn program(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Program {
+pub(super) fn program(spec: &Spec, variant: Variant, stage: Stage, form: Form) -> Program {
     let buffers = stage.buffers(spec);
     let uses = |what: &str| buffers.iter().any(|(used, ..)| *used == what);
     let quads = form.quads && stage.in_quads(variant);
@@ -290,7 +290,7 @@ pub(super) fn program(spec: &Spec, variant: &Variant, stage: Stage, form: Form) 
 }
 
 /// How many counters an invocation has in its own memory, where it has: in the walks that most plans are made of.
-fn own_counters_of(spec: &Spec, variant: &Variant, stage: Stage, quads: bool) -> Option<u32> {
+fn own_counters_of(spec: &Spec, variant: Variant, stage: Stage, quads: bool) -> Option<u32> {
     match stage {
         Stage::Count(order) | Stage::Place(order) if quads => own_counters(Pass::new(order).stride(spec)),
         Stage::One if variant.width == 1 => own_counters(Pass::new(Order::Pairs).stride(spec)),
@@ -307,7 +307,7 @@ macro_rules! either {
 
 fn fragments(
     uses: &dyn Fn(&str) -> bool,
-    variant: &Variant,
+    variant: Variant,
     stage: Stage,
     own: bool,
     Form { write_all, quads }: Form,
@@ -350,7 +350,6 @@ fn fragments(
             list.extend(PUTS);
             if group {
                 list.extend([fragment!("lib/plan_running"), fragment!("lib/plan_rank"), fragment!("lib/plan_before")]);
-
             } else {
                 list.push(fragment!("lib/plan_counters_own"));
             }
@@ -471,16 +470,16 @@ pub(crate) fn every_program() -> Vec<Program> {
     let capacity = Some(Capacity { slots: 8, priority: Priority::BatchPrioritised });
     let mut programs = Vec::new();
     for variant in Variant::ALL {
-        let stages = match variant.schedule {
-            Schedule::One => vec![Stage::One, Stage::Empty],
-            _ => {
-                let orders = Order::ALL.into_iter().flat_map(|order| [Stage::Count(order), Stage::Place(order)]);
-                let rest = [Stage::Keys, Stage::Columns, Stage::Bases(true), Stage::Bases(false), Stage::Extras];
-                let scans = [Stage::Scan(true), Stage::Scan(false)].into_iter();
-                let scans = scans.filter(|_| variant.schedule == Schedule::Serial);
-                orders.chain(rest).chain(scans).chain([Stage::Empty]).collect()
-            }
-        };
+        let mut stages = vec![Stage::Empty];
+        if variant.schedule == Schedule::One {
+            stages.push(Stage::One);
+        } else {
+            stages.extend(Order::ALL.into_iter().flat_map(|order| [Stage::Count(order), Stage::Place(order)]));
+            stages.extend([Stage::Keys, Stage::Columns, Stage::Bases(true), Stage::Bases(false), Stage::Extras]);
+        }
+        if variant.schedule == Schedule::Serial {
+            stages.extend([Stage::Scan(true), Stage::Scan(false)]);
+        }
         for outputs in sets {
             // Few experts, and more than one invocation has counters for.
             for experts in [1, 128, 256, 4096] {
@@ -488,7 +487,7 @@ pub(crate) fn every_program() -> Vec<Program> {
                 let possible = |stage: &&Stage| **stage != Stage::One || variant.takes(&spec, 1);
                 for &stage in stages.iter().filter(possible) {
                     for (write_all, quads) in [(false, false), (true, false), (false, true), (true, true)] {
-                        programs.push(program(&spec, &variant, stage, Form { write_all, quads }));
+                        programs.push(program(&spec, variant, stage, Form { write_all, quads }));
                     }
                 }
             }

@@ -113,7 +113,7 @@ impl Variant {
     }
 
     /// (items of a tile, tiles) for so many items into so many columns, and so many slots to fill.
-    pub(super) fn tiles(&self, items: u32, columns: u32, slots: u64) -> (u32, u32) {
+    pub(super) fn tiles(self, items: u32, columns: u32, slots: u64) -> (u32, u32) {
         let tile = match self.schedule {
             Schedule::One => items,
             Schedule::Serial => {
@@ -132,7 +132,7 @@ impl Variant {
     }
 
     /// Whether one workgroup scans all counters.
-    pub(super) fn scans_at_once(&self, tiles: u32, stride: u32) -> bool {
+    pub(super) fn scans_at_once(self, tiles: u32, stride: u32) -> bool {
         self.schedule == Schedule::Serial && u64::from(tiles) * u64::from(stride) <= 1 << 14
     }
 }
