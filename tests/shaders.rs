@@ -400,10 +400,24 @@ fn every_kernel_has_all_its_rooms() {
 /// The kernels that the conformance suite has cases of.
 #[cfg(feature = "conformance")]
 fn cases_of() -> BTreeSet<String> {
-    use onesum::conformance::{Profile, cases, gumbel, sample};
+    use onesum::conformance::{Profile, cases, expert_choice, gumbel, permute, plan, router, sample, stats};
 
-    let softmax = cases(Profile::Quick).map(|case| case.to_string());
-    let sample = sample::cases(Profile::Quick).map(|case| case.to_string());
-    let gumbel = gumbel::cases(Profile::Quick).map(|case| case.to_string());
-    softmax.chain(sample).chain(gumbel).filter_map(|name| name.split('/').next().map(str::to_string)).collect()
+    fn names(cases: impl Iterator<Item: ToString>) -> BTreeSet<String> {
+        let names = cases.map(|case| case.to_string());
+        names.filter_map(|name| name.split('/').next().map(str::to_string)).collect()
+    }
+    let quick = Profile::Quick;
+    [
+        names(cases(quick)),
+        names(sample::cases(quick)),
+        names(gumbel::cases(quick)),
+        names(router::cases(quick)),
+        names(plan::cases(quick)),
+        names(expert_choice::cases(quick)),
+        names(permute::cases(quick)),
+        names(stats::cases(quick)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
