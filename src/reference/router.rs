@@ -50,7 +50,7 @@ impl<'a> Problem<'a> {
     }
 
     /// A token's logits after bias, cap and noise: z.
-    fn effective(&self, token: usize) -> Vec<f32> {
+    pub(crate) fn effective(&self, token: usize) -> Vec<f32> {
         let o = &self.spec.options;
         let row = &self.logits[token * self.experts..][..self.experts];
         let one = |(e, &l): (usize, &f32)| {
