@@ -426,7 +426,7 @@ struct Combination(u32, Scoring, bool, OptionSet, &'static [u32]);
 
 /// Every option alone and in pairs that make sense, with every scoring; choices on both sides of each length of list; of experts,
 /// as many as are chosen, odd numbers, those of models, the most.
-const COMBINATIONS: [Combination; 36] = {
+const COMBINATIONS: [Combination; 37] = {
     use OptionSet as O;
     use Scoring::{Identity, Sigmoid, Softmax, SqrtSoftplus};
     [
@@ -437,10 +437,11 @@ const COMBINATIONS: [Combination; 36] = {
         Combination(10, Softmax, true, O::Scaled, &[512, 257, 385]),
         Combination(8, Sigmoid, true, O::Deepseek, &[256, 160, 192]),
         Combination(4, Softmax, true, O::Biased, &[128, 71, 100]),
-        Combination(8, Sigmoid, true, O::ScoreBiased, &[384, 257, 513 - 2]),
+        Combination(8, Sigmoid, true, O::ScoreBiased, &[384, 257, 511]),
         Combination(6, Softmax, false, O::Cap, &[31, 6, 60]),
         Combination(3, SqrtSoftplus, true, O::Negative, &[33, 3, 5, 64]),
         Combination(5, Identity, false, O::Scaled, &[40, 5, 7, 64]),
+        Combination(6, Identity, false, O::NoScale, &[31, 6, 64]),
         Combination(7, Softmax, true, O::Gumbel, &[63, 7, 8, 40]),
         Combination(4, Softmax, false, O::Noisy, &[17, 4, 64]),
         Combination(9, Softmax, false, O::ScoreBiased, &[31, 9, 64]),
@@ -915,7 +916,7 @@ mod tests {
         let seen = |schedule: Schedule, what: fn(&Case) -> String| {
             cases(Profile::Quick).filter(|c| c.variant.schedule == schedule).map(|c| what(&c)).collect::<BTreeSet<_>>()
         };
-        for (schedule, options, combinations) in [(Schedule::Lane, 22, 31), (Schedule::Row, 27, 36)] {
+        for (schedule, options, combinations) in [(Schedule::Lane, 24, 32), (Schedule::Row, 27, 37)] {
             assert_eq!(seen(schedule, |c| format!("{:?}", c.fill)).len(), Fill::ALL.len());
             let got = seen(schedule, |c| format!("{:?}", c.options));
             assert!(got.len() >= options, "{schedule:?}: {got:?}");

@@ -167,7 +167,8 @@ impl<'a> Problem<'a> {
             None => 1.0,
         };
         let weigh = |&s: &f32| {
-            if spoilt || s.is_nan() { f32::NAN } else { settled((s * inverse) * self.spec.scale) }
+            let weight = settled((s * inverse) * self.spec.scale);
+            if spoilt || s.is_nan() || weight.is_nan() { f32::NAN } else { weight }
         };
         (order.iter().map(|&e| e as u32).collect(), scores.iter().map(weigh).collect())
     }
