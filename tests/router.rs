@@ -652,7 +652,7 @@ fn normal_noise_is_the_quantile() {
     }
     println!("worst relative error {worst:e} at {at:#x}");
     assert!(worst <= 1.2e-6, "{worst:e} at {at:#x}");
-    assert!(normal(0) < 6.36 && normal(0) > 6.33 && normal(1) == -normal(0));
+    assert!(normal(0) < 6.45 && normal(0) > 6.44 && normal(1) == -normal(0));
 }
 
 /// Kolmogorov-Smirnov of 2²⁰ variates against the normal distribution, α = 1e-6 (D·√n < 2.7); tails by counts, within 5 deviations;
