@@ -114,7 +114,7 @@ pub fn hyperbolic_tangent(x: f32) -> f32 {
 }
 
 /// The standard normal variate of a word of the random stream: its lowest bit is the sign, U = (word + ½)·2⁻³² without that
-/// bit the probability of as large a magnitude, which is at most 6.35. Relative error at most 1.2·10⁻⁶.
+/// bit the probability of as large a magnitude, which is at most 6.45. Relative error at most 1.2·10⁻⁶.
 #[must_use]
 pub fn normal(word: u32) -> f32 {
     let even = word & !1;

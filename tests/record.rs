@@ -6,7 +6,7 @@ use common::{Noop, USAGE, assert_probabilities, buffer, column, download, gpu, l
 use onesum::host::Gpu;
 use onesum::reference::{Problem, Shared};
 use onesum::softmax::{Operands, Options, PerRow, RowMap, Schedule, Shape, ShardSpec, Softmax, Spec, Variant};
-use onesum::{Bound, Library, Matrix, gumbel};
+use onesum::{Bound, Library, Matrix, gumbel, router};
 
 const ROWS: u32 = 5;
 const COLS: u32 = 12;
@@ -21,7 +21,7 @@ fn registered(instance: &wgpu::Instance) -> String {
     format!("{:?}", instance.generate_report().unwrap().hub)
 }
 
-/// Bounds of one, two, no and six dispatches, with and without further operands.
+/// Bounds of one, two, no, six and one dispatches, with and without further operands.
 fn some_bounds(device: &wgpu::Device, library: &Library) -> Vec<Bound> {
     let plain = library.softmax(&Spec::new(Shape::new(ROWS, COLS))).unwrap();
     let split = library.softmax(&Spec { variant: Some(split()), ..plain.spec().clone() }).unwrap();
@@ -34,7 +34,22 @@ fn some_bounds(device: &wgpu::Device, library: &Library) -> Vec<Bound> {
         split.bind_with(&Operands { scratch, ..Operands::new(a, b) }).unwrap(),
         plain.bind(Matrix::new(&src, 0, COLS), Matrix::new(&dst, 0, COLS)).unwrap(),
         straight_through(device, library),
+        routed(device, library),
     ]
+}
+
+/// Routing with a bias and groups.
+fn routed(device: &wgpu::Device, library: &Library) -> Bound {
+    let [src, experts, weights, bias] = [(); 4].map(|()| buffer(device, 8192, USAGE));
+    let operands = router::Operands {
+        bias: Some(Matrix::new(&bias, 1, 256)),
+        ..router::Operands::new(
+            Matrix::new(&src, ROWS, 256),
+            Matrix::new(&experts, ROWS, 8),
+            Matrix::new(&weights, ROWS, 8),
+        )
+    };
+    library.router(&router::Preset::DeepseekV3.spec(ROWS)).unwrap().bind(&operands).unwrap()
 }
 
 /// Every output of Gumbel-Softmax, rows split: two dispatches of sampling, two of softmax, perturbed logits, one-hot rows.
@@ -93,8 +108,8 @@ fn makes_no_object_on_the_adapter() {
     let groups = || gpu.device.get_internal_counters().hal.bind_groups.read();
     let unbound = groups();
     let bounds = some_bounds(&gpu.device, &gpu.library);
-    // Nine dispatches in all: the counters do count.
-    assert_eq!(groups(), unbound + 9);
+    // Ten dispatches in all: the counters do count.
+    assert_eq!(groups(), unbound + 10);
     record_counts_nothing(&gpu.device, &gpu.queue, &bounds, || objects(&gpu.device));
     gpu.wait().unwrap();
 }
@@ -107,7 +122,7 @@ fn a_clone_of_a_bound_makes_no_object_either() {
     let clones = bounds.clone();
     assert_eq!(registered(&instance), before);
     let dispatches: Vec<_> = clones.iter().map(Bound::dispatches).collect();
-    assert_eq!(dispatches, [1, 2, 0, 6]);
+    assert_eq!(dispatches, [1, 2, 0, 6, 1]);
 }
 
 /// `v[i] = factor * v[i]`: what a caller's own kernel may be.

@@ -104,10 +104,10 @@ fn put_shared(token: Token) {
     }
 }
 
-// Scores of four choices, first of them `first`, as weights: NaN if spoilt, 0 where subnormal.
+// Scores of four choices as weights: the one NaN if spoilt, or of an infinity times 0; 0 where subnormal.
 fn weighed(score: vec4<f32>, inverse: f32, spoilt: bool) -> vec4<f32> {
     let weight = settled((score * inverse) * params.scale);
-    return select(weight, vec4(nan()), is_nan(score) | vec4(spoilt));
+    return select(weight, vec4(nan()), is_nan(score) | is_nan(weight) | vec4(spoilt));
 }
 
 fn choices_from(first: u32) -> vec4<bool> {

@@ -50,7 +50,7 @@ impl<'a> Problem<'a> {
     }
 
     /// A token's logits after bias, cap and noise: z.
-    fn effective(&self, token: usize) -> Vec<f32> {
+    pub(crate) fn effective(&self, token: usize) -> Vec<f32> {
         let o = &self.spec.options;
         let row = &self.logits[token * self.experts..][..self.experts];
         let one = |(e, &l): (usize, &f32)| {
@@ -167,7 +167,8 @@ impl<'a> Problem<'a> {
             None => 1.0,
         };
         let weigh = |&s: &f32| {
-            if spoilt || s.is_nan() { f32::NAN } else { settled((s * inverse) * self.spec.scale) }
+            let weight = settled((s * inverse) * self.spec.scale);
+            if spoilt || s.is_nan() || weight.is_nan() { f32::NAN } else { weight }
         };
         (order.iter().map(|&e| e as u32).collect(), scores.iter().map(weigh).collect())
     }

@@ -127,3 +127,28 @@ pub fn assert_probabilities(problem: &Problem<'_>, schedule: Schedule, got: &[f3
         }
     }
 }
+
+/// Pearson's chi-square over columns with at least 5 expected draws, the rest together, and its degrees of freedom.
+pub fn chi_square(counts: &[f64], probabilities: &[f64], draws: f64) -> (f64, f64) {
+    let (mut rest, mut sum, mut cells) = ((0.0, 0.0), 0.0, 0.0);
+    for (&count, &p) in counts.iter().zip(probabilities) {
+        let expected = p * draws;
+        if expected < 5.0 {
+            rest = (rest.0 + count, rest.1 + expected);
+        } else {
+            sum += (count - expected).powi(2) / expected;
+            cells += 1.0;
+        }
+    }
+    if rest.1 >= 5.0 {
+        sum += (rest.0 - rest.1).powi(2) / rest.1;
+        cells += 1.0;
+    }
+    (sum, cells - 1.0)
+}
+
+/// The value that chi-square with `k` degrees of freedom exceeds with probability 1e-6 (Wilson & Hilferty 1931).
+pub fn critical(k: f64) -> f64 {
+    let z = 4.753_424;
+    k * (1.0 - 2.0 / (9.0 * k) + z * (2.0 / (9.0 * k)).sqrt()).powi(3)
+}
