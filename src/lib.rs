@@ -1,5 +1,5 @@
-//! Softmax and sampling as WGSL compute kernels for `wgpu`: softmax within 4 ULP of the exact result for any finite row, tokens
-//! drawn the same on every device, both checked against a CPU reference.
+//! Softmax, sampling and MoE routing as WGSL compute kernels for `wgpu`: softmax within 4 ULP of the exact result for any finite
+//! row, tokens drawn and experts chosen the same on every device, all checked against a CPU reference.
 //!
 //! The caller owns device, queue, buffers, encoder and pass; outside of [`host`](crate#cargo-features) this crate never submits, polls, maps or waits.
 //!
@@ -30,6 +30,11 @@
 //! | [`softmax`] | specification, variants, operands, shards of rows |
 //! | [`gumbel`] | relaxed and straight-through samples, the noise added to the logits |
 //! | [`sample`] | one column per row, drawn from logits |
+//! | [`router`] | MoE routing: experts and weights of each token |
+//! | [`plan`] | the permutation that grouped matrix products need, capacity, drops |
+//! | [`permute`] | hidden states into expert order, and their weighted sums back |
+//! | [`expert_choice`] | each expert takes its best tokens |
+//! | [`stats`] | load statistics of a routed batch, mergeable |
 //! | [`noise`] | the random stream, on the CPU |
 //! | [`exact`] | exponentials and the like of the same bits on every device |
 //! | [`mod@reference`] | the same on the CPU, in f64 and textbook order |
