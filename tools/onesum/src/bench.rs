@@ -1,7 +1,7 @@
 //! `onesum bench`: speed, beside a copy kernel and rival algorithms in the same run.
 
 pub mod contest;
-mod report;
+pub mod report;
 pub mod rounds;
 pub mod sampling;
 

@@ -203,7 +203,7 @@ impl Report {
 }
 
 /// As the workspace's lock file has it: wgpu does not say.
-fn wgpu_version() -> String {
+pub fn wgpu_version() -> String {
     let lock = include_str!("../../../../Cargo.lock");
     let version = lock.lines().skip_while(|line| *line != "name = \"wgpu\"").nth(1);
     version.and_then(|line| line.split('"').nth(1)).unwrap_or("unknown").to_owned()
