@@ -1,4 +1,4 @@
-//! `onesum`: softmax, sampling and MoE routing on whatever GPU there is, checked against a CPU reference.
+//! `onesum`: softmax, sampling and `MoE` routing on whatever GPU there is, checked against a CPU reference.
 //!
 //! Exit codes: 0 all is well; 1 an error (a file, the adapter, the device); 2 the command line makes no sense; 3 a
 //! result is further from the CPU reference than its error budget allows. Every failure is one line on standard

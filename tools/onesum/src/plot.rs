@@ -30,11 +30,7 @@ pub fn load(title: &str, counts: &[u64]) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn loads_of(
-    panel: &Panel<'_>,
-    title: &str,
-    counts: &[u64],
-) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+fn loads_of(panel: &Panel<'_>, title: &str, counts: &[u64]) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
     let experts = counts.len().max(1) as f64;
     let mean = counts.iter().sum::<u64>() as f64 / experts;
     let top = counts.iter().copied().max().unwrap_or(0).max(1) as f64 * 1.05;
@@ -57,9 +53,9 @@ fn loads_of(
     let margin = if counts.len() > 64 { 0.0 } else { 0.1 };
     let bars = (0..).map(f64::from).zip(counts);
     chart
-        .draw_series(bars.map(|(x, &n)| {
-            Rectangle::new([(x + margin, 0.0), (x + 1.0 - margin, n as f64)], DRAWN.filled())
-        }))?
+        .draw_series(
+            bars.map(|(x, &n)| Rectangle::new([(x + margin, 0.0), (x + 1.0 - margin, n as f64)], DRAWN.filled())),
+        )?
         .label("choices of each expert")
         .legend(|(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], DRAWN.filled()));
     chart

@@ -106,6 +106,10 @@ fn timed(gpu: &Gpu, bounds: &[Bound]) -> Result<f64, HostError> {
     Ok(clock.time(gpu, bounds.iter())?.seconds)
 }
 
+fn of(buffer: Option<&wgpu::Buffer>, rows: u32, cols: u32) -> Option<Matrix<'_>> {
+    buffer.map(|b| Matrix::new(b, rows, cols))
+}
+
 impl Buffers {
     /// Uploads everything.
     pub fn new(gpu: &Gpu, job: &Routing) -> Result<Self, HostError> {
@@ -131,15 +135,12 @@ impl Buffers {
         let (spec, width) = (kernel.spec(), kernel.spec().width());
         let Shape { rows, cols, .. } = spec.shape;
         let shared = spec.options.shared.map_or(0, |s| s.count);
-        fn of(buffer: &Option<wgpu::Buffer>, rows: u32, cols: u32) -> Option<Matrix<'_>> {
-            buffer.as_ref().map(|b| Matrix::new(b, rows, cols))
-        }
         kernel.bind(&Operands {
-            bias: of(&self.bias, 1, cols),
-            deviations: of(&self.deviations, rows, cols),
-            seeds: of(&self.seeds, rows, 4),
-            map: of(&self.map, 1, cols + shared),
-            valid: of(&self.valid, 1, 1),
+            bias: of(self.bias.as_ref(), 1, cols),
+            deviations: of(self.deviations.as_ref(), rows, cols),
+            seeds: of(self.seeds.as_ref(), rows, 4),
+            map: of(self.map.as_ref(), 1, cols + shared),
+            valid: of(self.valid.as_ref(), 1, 1),
             ..Operands::new(
                 Matrix::new(src, rows, cols),
                 Matrix::new(&self.experts, rows, width),
@@ -148,13 +149,13 @@ impl Buffers {
         })
     }
 
-    /// The load of what has been routed: of the chosen experts, without shared ones.
+    /// The load of what has been routed: of the chosen experts, which are the first of so many columns.
     pub fn bind_load(
         &self,
         gpu: &Gpu,
+        src: &wgpu::Buffer,
         spec: &stats::Spec,
-        choices: u32,
-        width: u32,
+        [choices, width]: [u32; 2],
         state: &wgpu::Buffer,
     ) -> Result<(stats::Variant, Vec<Bound>), HostError> {
         let Shape { rows, cols, .. } = spec.shape;
@@ -167,7 +168,7 @@ impl Buffers {
                 Matrix::new(buffer, count, cols).with_stride(stride).at(u64::from(first) * u64::from(stride))
             };
             bounds.push(kernel.bind(&stats::Operands {
-                src: window(&self.src, cols, cols),
+                src: window(src, cols, cols),
                 experts: window(&self.experts, choices, width),
                 weights: window(&self.weights, choices, width),
                 state: Matrix::new(state, 1, stats::words(cols)),
@@ -189,6 +190,14 @@ pub struct PlanBuffers {
     dropped: wgpu::Buffer,
     dropped_count: wgpu::Buffer,
     scratch: wgpu::Buffer,
+}
+
+/// The plan of what has been routed.
+pub fn planned(gpu: &Gpu, routed: &Buffers, spec: &plan::Spec) -> Result<Planned, Failure> {
+    let kernel = gpu.library.plan(spec)?;
+    let buffers = PlanBuffers::new(gpu, &kernel)?;
+    let seconds = timed(gpu, &[buffers.bind(&kernel, routed)?])?;
+    Ok(Planned { plan: buffers.read(gpu, spec)?, variant: kernel.variant(), seconds })
 }
 
 impl PlanBuffers {
@@ -284,14 +293,6 @@ impl Routing {
         })
     }
 
-    /// The plan of what has been routed.
-    pub fn plan(&self, gpu: &Gpu, routed: &Buffers, spec: &plan::Spec) -> Result<Planned, Failure> {
-        let kernel = gpu.library.plan(spec)?;
-        let buffers = PlanBuffers::new(gpu, &kernel)?;
-        let seconds = timed(gpu, &[buffers.bind(&kernel, routed)?])?;
-        Ok(Planned { plan: buffers.read(gpu, spec)?, variant: kernel.variant(), seconds })
-    }
-
     /// What its load is counted by.
     pub fn load_spec(&self) -> stats::Spec {
         let scoring = match self.spec.scoring {
@@ -305,7 +306,8 @@ impl Routing {
     pub fn load(&self, gpu: &Gpu, routed: &Buffers, spec: &stats::Spec) -> Result<Load, Failure> {
         let count = stats::words(self.spec.shape.cols) as usize;
         let state = gpu.allocate(count as u64 * 4)?;
-        let (variant, bounds) = routed.bind_load(gpu, spec, self.spec.choices, self.spec.width(), &state)?;
+        let (variant, bounds) =
+            routed.bind_load(gpu, &routed.src, spec, [self.spec.choices, self.spec.width()], &state)?;
         let seconds = timed(gpu, &bounds)?;
         Ok(Load { state: stats::State::from_words(&words(gpu, &state, count)?)?, variant, seconds })
     }
@@ -319,6 +321,16 @@ impl Routing {
             valid: self.valid,
             ..Problem::new(&self.spec, &self.logits, self.experts())
         }
+    }
+
+    /// Where the CPU sends every token.
+    pub fn on_cpu(&self) -> (Vec<u32>, Vec<f32>) {
+        let problem = self.problem();
+        let routes: Vec<_> = (0..self.tokens()).map(|token| problem.route(token)).collect();
+        (
+            routes.iter().flat_map(|r| &r.experts).copied().collect(),
+            routes.iter().flat_map(|r| &r.weights).copied().collect(),
+        )
     }
 
     /// Compares with where the CPU sends tokens, to the bit; how many tokens, at most as many as hold `most` logits.
@@ -391,6 +403,18 @@ pub fn compare_plan(got: &Plan, spec: &plan::Spec, experts: &[u32], weights: &[f
     }
 }
 
+/// How even a load is, in one line.
+pub fn balance(state: &stats::State) -> String {
+    let unused = state.counts.iter().filter(|&&n| n == 0).count();
+    format!(
+        "balance  max / mean {:.3}, CV^2 {:.4}, entropy {:.4}, {unused} of {} experts unused",
+        state.max_over_mean(),
+        state.load_cv2(),
+        state.entropy(),
+        state.experts(),
+    )
+}
+
 /// In words, if there is any.
 fn difference(want: &Route, experts: &[u32], weights: &[f32]) -> Option<String> {
     if want.experts != experts {
@@ -399,12 +423,7 @@ fn difference(want: &Route, experts: &[u32], weights: &[f32]) -> Option<String> 
     }
     let same = |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
     let at = (0..weights.len()).find(|&i| !same(weights[i], want.weights[i]))?;
-    Some(format!(
-        "gives expert {} the weight {:e}, on the CPU {:e}",
-        name(experts[at]),
-        weights[at],
-        want.weights[at]
-    ))
+    Some(format!("gives expert {} the weight {:e}, on the CPU {:e}", name(experts[at]), weights[at], want.weights[at]))
 }
 
 fn name(expert: u32) -> String {

@@ -35,7 +35,7 @@ enum Kernel {
     Gumbel(Box<gumbel::Args>),
     /// Draw columns along one axis with the probabilities of a softmax, the same on every device
     Sample(Box<sample::Args>),
-    /// Choose the experts of each token (MoE routing), and plan and count what they get
+    /// Choose the experts of each token of a mixture of experts, and plan and count what they get
     Route(Box<route::Args>),
 }
 

@@ -16,7 +16,7 @@ use super::{Logits, check_folder, named, rows_and_cols, to_stdout};
 use crate::device::{self, AdapterRecord, Clock};
 use crate::elements::dtype;
 use crate::failure::Failure;
-use crate::routing::{Buffers, Load, Planned, Routed, Routing, compare_plan};
+use crate::routing::{Buffers, Load, Planned, Routed, Routing, compare_plan, planned};
 use crate::tensor::{Dtype, Tensor, Words, read_integers, resolve_axis, write_text, write_words};
 use crate::terminal::{remark, say, say_json};
 use crate::{histogram, plot, terminal};
@@ -276,7 +276,7 @@ fn compute(args: &Args, variants: Variants, gpu: &Gpu, job: &Routing) -> Result<
     let buffers = Buffers::new(gpu, job)?;
     let mut routed = job.route(gpu, &buffers)?;
     let plan_spec = plan_spec(args, variants, job);
-    let mut plan = args.plan.is_some().then(|| job.plan(gpu, &buffers, &plan_spec)).transpose()?;
+    let mut plan = args.plan.is_some().then(|| planned(gpu, &buffers, &plan_spec)).transpose()?;
     // The load is that of the router, whatever a shard calls its experts.
     let whole = (job.map.is_some()).then(|| {
         let mut whole = Routing { map: None, ..job.clone() };
@@ -310,13 +310,23 @@ fn compute(args: &Args, variants: Variants, gpu: &Gpu, job: &Routing) -> Result<
 
 fn spoil(args: &Args, routed: &mut Routed, plan: Option<&mut Planned>, load: &mut Load) {
     match args.plant_fault {
-        None => {}
-        Some(Fault::Weights) => routed.weights.iter_mut().last().into_iter().for_each(|w| *w = f32::from_bits(w.to_bits() ^ 1)),
-        Some(Fault::Experts) => routed.experts.iter_mut().last().into_iter().for_each(|e| *e ^= 1),
+        Some(Fault::Weights) => {
+            if let Some(weight) = routed.weights.last_mut() {
+                *weight = f32::from_bits(weight.to_bits() ^ 1);
+            }
+        }
+        Some(Fault::Experts) => {
+            if let Some(expert) = routed.experts.last_mut() {
+                *expert ^= 1;
+            }
+        }
         Some(Fault::Plan) => {
-            plan.into_iter().flat_map(|p| p.plan.sorted.first_mut()).for_each(|pair| *pair ^= 1);
+            if let Some(pair) = plan.and_then(|p| p.plan.sorted.first_mut()) {
+                *pair ^= 1;
+            }
         }
         Some(Fault::Load) => load.state.counts[0] += 1,
+        None => {}
     }
 }
 
@@ -432,15 +442,13 @@ fn report(args: &Args, job: &Routing, results: &Results, record: &Record) -> Res
     }
     let zeros = if args.options.no_bias { "; the bias is zeros (--no-bias)" } else { "" };
     lines.push(format!("router   {}{zeros}", words(&job.spec)));
-    let mut variants = format!("variant  {}, {}", record.variant, record.stats_variant);
-    let mut times = format!("time     {:.3} ms to route, {:.3} ms to count", record.time_ms, record.stats_time_ms);
-    if let Some(plan) = &record.plan {
-        variants += &format!(", {}", plan.variant);
-        times += &format!(", {:.3} ms to plan", plan.time_ms);
-    }
-    lines.push(variants);
+    let more = |what: fn(&PlanRecord) -> String| record.plan.as_ref().map_or(String::new(), what);
+    let plan = more(|plan| format!(", {}", plan.variant));
+    lines.push(format!("variant  {}, {}{plan}", record.variant, record.stats_variant));
     lines.push(format!("shape    {:?} {}: {} tokens", record.shape, record.dtype, record.tokens));
-    lines.push(format!("{times} ({})", record.time_method));
+    let plan = more(|plan| format!(", {:.3} ms to plan", plan.time_ms));
+    let (route, count) = (record.time_ms, record.stats_time_ms);
+    lines.push(format!("time     {route:.3} ms to route, {count:.3} ms to count{plan} ({})", record.time_method));
     lines.push(format!(
         "check    {}",
         match record.compared {

@@ -46,7 +46,7 @@ pub struct Options {
     /// A bias per expert: a file of [experts]
     #[arg(long, value_name = "FILE")]
     pub bias: Option<PathBuf>,
-    /// Whether the bias only selects (DeepSeek-V3's e_score_correction_bias), or is part of the logits (gpt-oss)
+    /// Whether the bias only selects (as in DeepSeek-V3), or is part of the logits (gpt-oss)
     /// [default: select, or what the preset has]
     #[arg(long, value_enum, value_name = "ROLE", requires = "bias")]
     pub bias_role: Option<BiasArg>,
@@ -175,7 +175,8 @@ impl Options {
             (_, Some(_)) => return Err(Failure::usage("--noise-logits is for --noise normal")),
         };
         if self.shared_experts > 0 {
-            spec.options.shared = Some(Shared { count: self.shared_experts, weight: self.shared_weight.unwrap_or(1.0) });
+            spec.options.shared =
+                Some(Shared { count: self.shared_experts, weight: self.shared_weight.unwrap_or(1.0) });
         }
         spec.options.map = self.expert_map.is_some();
         spec.options.valid = self.valid_tokens.is_some();

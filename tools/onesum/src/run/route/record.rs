@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::options::Options;
 use super::{Args, Planned};
 use crate::device::AdapterRecord;
+use crate::routing::balance;
 
 /// What `--json` prints, and, with `state`, what `--stats` writes.
 #[derive(Clone, Serialize)]
@@ -170,7 +171,7 @@ impl Figures {
     /// For people.
     pub fn lines(&self, state: &State) -> Vec<String> {
         let mut lines =
-            vec![self.balance(state), format!("loss     balance {:.4}, z {:.4}", self.balance_loss, self.z_loss)];
+            vec![balance(state), format!("loss     balance {:.4}, z {:.4}", self.balance_loss, self.z_loss)];
         let odd = [
             (state.nan_tokens, "tokens with NaN or +inf"),
             (state.masked_tokens, "tokens without any finite logit"),
@@ -181,18 +182,6 @@ impl Figures {
             lines.push(format!("odd      {}", odd.join(", ")));
         }
         lines
-    }
-
-    /// One line of balance.
-    pub fn balance(&self, state: &State) -> String {
-        let unused = state.counts.iter().filter(|&&n| n == 0).count();
-        format!(
-            "balance  max / mean {:.3}, CV^2 {:.4}, entropy {:.4}, {unused} of {} experts unused",
-            self.max_over_mean,
-            self.load_cv2,
-            self.entropy,
-            state.experts(),
-        )
     }
 }
 
