@@ -42,11 +42,11 @@ mod tests {
 
     #[test]
     fn a_line_for_each_or_for_some() {
-        assert_eq!(text(&[4, 0, 2], (17, 9)), "  0  ####|###  4\n  1      |     0\n  2  ####|     2\n");
+        assert_eq!(text(&[4, 0, 2], (17, 9)), "  0  #####|###  4\n  1       |     0\n  2  #####|     2\n");
         let binned = text(&[1; 300], (60, 10));
-        assert_eq!(binned.lines().count(), 5);
-        assert!(binned.lines().all(|line| line.len() == 60 - 6 - 7 - 1 + 14 && line.ends_with("  1")), "{binned}");
-        assert!(binned.contains("  256-299  "));
+        assert_eq!(binned.lines().count(), 10);
+        assert!(binned.lines().all(|line| line.len() == 60 && line.ends_with("|  1")), "{binned}");
+        assert!(binned.contains("  288-299  "));
         assert_eq!(text(&[], (80, 24)), "");
         assert!(text(&[0, 0], (80, 24)).lines().all(|line| !line.contains('#')));
     }
