@@ -7,7 +7,6 @@ use onesum::reference::plan::{Plan, Problem as PlanProblem};
 use onesum::reference::router::{Problem, Route};
 use onesum::reference::stats::{Batch, state as counted};
 use onesum::router::{NO_EXPERT, Operands, Router, Scoring, Spec, Variant};
-use onesum::softmax::Shape;
 use onesum::{BindError, Bound, Matrix, plan, stats};
 
 use crate::check::{first_wrong, sample};
@@ -32,6 +31,8 @@ pub struct Routing {
     pub map: Option<Vec<u32>>,
     /// Tokens that are no padding.
     pub valid: Option<u32>,
+    /// No binding of more bytes than this.
+    pub batch_bytes: Option<u64>,
 }
 
 /// Logits that are looked at again on the CPU, at most: some seconds.
@@ -84,7 +85,10 @@ pub struct Buffers {
     deviations: Option<wgpu::Buffer>,
     seeds: Option<wgpu::Buffer>,
     map: Option<wgpu::Buffer>,
+    /// For each window of tokens, how many of its tokens and of those behind it.
     valid: Option<wgpu::Buffer>,
+    /// Tokens that are bound at a time.
+    window: u32,
 }
 
 /// The bytes of these words in a GPU buffer.
@@ -106,8 +110,9 @@ fn timed(gpu: &Gpu, bounds: &[Bound]) -> Result<f64, HostError> {
     Ok(clock.time(gpu, bounds.iter())?.seconds)
 }
 
-fn of(buffer: Option<&wgpu::Buffer>, rows: u32, cols: u32) -> Option<Matrix<'_>> {
-    buffer.map(|b| Matrix::new(b, rows, cols))
+/// Some rows of a buffer.
+fn rows(buffer: &wgpu::Buffer, first: u32, count: u32, cols: u32) -> Matrix<'_> {
+    Matrix::new(buffer, count, cols).at(u64::from(first) * u64::from(cols))
 }
 
 impl Buffers {
@@ -118,6 +123,8 @@ impl Buffers {
         };
         let upload = |words: Option<Vec<u32>>| words.map(|w| gpu.upload(&bytes(&w))).transpose();
         let outputs = u64::from(job.spec.shape.rows) * u64::from(job.spec.width()) * 4;
+        let window = job.window(gpu);
+        let valid = |valid: u32| job.windows(window).map(|(first, _)| valid.saturating_sub(first)).collect();
         Ok(Self {
             src: gpu.upload(&encode(&job.logits, job.spec.input))?,
             experts: gpu.allocate(outputs)?,
@@ -126,57 +133,57 @@ impl Buffers {
             deviations: floats(&job.deviations)?,
             seeds: upload(job.seeds.as_ref().map(|s| s.iter().flat_map(Stream::words_of_seed).collect()))?,
             map: upload(job.map.clone())?,
-            valid: upload(job.valid.map(|v| vec![v]))?,
+            valid: upload(job.valid.map(valid))?,
+            window,
         })
     }
 
-    /// Binds these operands, but for the logits, which are in `src`.
-    pub fn bind(&self, kernel: &Router, src: &wgpu::Buffer) -> Result<Bound, BindError> {
-        let (spec, width) = (kernel.spec(), kernel.spec().width());
-        let Shape { rows, cols, .. } = spec.shape;
-        let shared = spec.options.shared.map_or(0, |s| s.count);
-        kernel.bind(&Operands {
-            bias: of(self.bias.as_ref(), 1, cols),
-            deviations: of(self.deviations.as_ref(), rows, cols),
-            seeds: of(self.seeds.as_ref(), rows, 4),
-            map: of(self.map.as_ref(), 1, cols + shared),
-            valid: of(self.valid.as_ref(), 1, 1),
-            ..Operands::new(
-                Matrix::new(src, rows, cols),
-                Matrix::new(&self.experts, rows, width),
-                Matrix::new(&self.weights, rows, width),
-            )
-        })
+    /// Binds these operands, but for the logits, which are in `src`: as many tokens at a time as fit.
+    pub fn bind(&self, kernel: &Router, job: &Routing, src: &wgpu::Buffer) -> Result<Vec<Bound>, BindError> {
+        let (width, cols) = (job.spec.width(), job.spec.shape.cols);
+        let shared = job.spec.options.shared.map_or(0, |s| s.count);
+        let bind = |(n, (first, count)): (u64, (u32, u32))| {
+            kernel.bind(&Operands {
+                bias: self.bias.as_ref().map(|b| Matrix::new(b, 1, cols)),
+                deviations: self.deviations.as_ref().map(|b| rows(b, first, count, cols)),
+                seeds: self.seeds.as_ref().map(|b| rows(b, first, count, 4)),
+                map: self.map.as_ref().map(|b| Matrix::new(b, 1, cols + shared)),
+                valid: self.valid.as_ref().map(|b| Matrix::new(b, 1, 1).at(n)),
+                ..Operands::new(
+                    rows(src, first, count, cols),
+                    rows(&self.experts, first, count, width),
+                    rows(&self.weights, first, count, width),
+                )
+            })
+        };
+        (0..).zip(job.windows(self.window)).map(bind).collect()
     }
 
-    /// The load of what has been routed: of the chosen experts, which are the first of so many columns.
+    /// The load of what has been routed: of the chosen experts, which are the first of each row.
     pub fn bind_load(
         &self,
         gpu: &Gpu,
+        job: &Routing,
         src: &wgpu::Buffer,
         spec: &stats::Spec,
-        [choices, width]: [u32; 2],
         state: &wgpu::Buffer,
     ) -> Result<(stats::Variant, Vec<Bound>), HostError> {
-        let Shape { rows, cols, .. } = spec.shape;
-        let mut bounds = Vec::new();
-        let mut variant = None;
-        for first in (0..rows.max(1)).step_by(stats::MAX_TOKENS as usize) {
-            let kernel = gpu.library.stats(&stats::Spec { accumulate: first > 0, ..spec.clone() })?;
-            let count = (rows - first).min(stats::MAX_TOKENS);
-            let window = |buffer, cols, stride: u32| {
-                Matrix::new(buffer, count, cols).with_stride(stride).at(u64::from(first) * u64::from(stride))
-            };
-            bounds.push(kernel.bind(&stats::Operands {
-                src: window(src, cols, cols),
-                experts: window(&self.experts, choices, width),
-                weights: window(&self.weights, choices, width),
+        let (choices, width, cols) = (job.spec.choices, job.spec.width(), job.spec.shape.cols);
+        let kernels = [false, true].map(|accumulate| gpu.library.stats(&stats::Spec { accumulate, ..spec.clone() }));
+        let [begin, go_on] = kernels;
+        let (begin, go_on) = (begin?, go_on?);
+        let bind = |(first, count)| {
+            let kernel = if first == 0 { &begin } else { &go_on };
+            let chosen = |buffer| Matrix { cols: choices, ..rows(buffer, first, count, width) };
+            kernel.bind(&stats::Operands {
+                src: rows(src, first, count, cols),
+                experts: chosen(&self.experts),
+                weights: chosen(&self.weights),
                 state: Matrix::new(state, 1, stats::words(cols)),
-            })?);
-            variant = Some(kernel.variant());
-        }
-        let variant = variant.unwrap_or_else(|| stats::Variant::select(gpu.library.caps(), &spec.shape, spec.input));
-        Ok((variant, bounds))
+            })
+        };
+        let bounds = job.windows(self.window.min(stats::MAX_TOKENS)).map(bind).collect::<Result<_, _>>()?;
+        Ok((begin.variant(), bounds))
     }
 }
 
@@ -266,7 +273,7 @@ impl PlanBuffers {
 impl Routing {
     /// Logits and nothing else.
     pub fn new(spec: Spec, logits: Vec<f32>) -> Self {
-        Self { spec, logits, bias: None, deviations: None, seeds: None, map: None, valid: None }
+        Self { spec, logits, bias: None, deviations: None, seeds: None, map: None, valid: None, batch_bytes: None }
     }
 
     /// Tokens.
@@ -279,10 +286,26 @@ impl Routing {
         self.spec.shape.cols as usize
     }
 
+    /// As many tokens as may be bound at a time, at least one.
+    fn window(&self, gpu: &Gpu) -> u32 {
+        // A binding begins up to 256 bytes before what it is for, and ends in whole words.
+        let limit = gpu.library.caps().max_binding_bytes.min(self.batch_bytes.unwrap_or(u64::MAX)).saturating_sub(512);
+        let cols = u64::from(self.spec.shape.cols);
+        let logits = cols * if self.deviations.is_some() { 4 } else { self.spec.input.bytes() };
+        let widest = logits.max(4 * u64::from(self.spec.width().max(4)));
+        u32::try_from(limit / widest).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The first token of each window, and how many it has; one, of none, where there are no tokens.
+    fn windows(&self, window: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let tokens = self.spec.shape.rows;
+        (0..tokens.max(1)).step_by(window as usize).map(move |first| (first, window.min(tokens - first)))
+    }
+
     /// Routes the batch.
     pub fn route(&self, gpu: &Gpu, buffers: &Buffers) -> Result<Routed, Failure> {
         let kernel = gpu.library.router(&self.spec)?;
-        let seconds = timed(gpu, &[buffers.bind(&kernel, &buffers.src)?])?;
+        let seconds = timed(gpu, &buffers.bind(&kernel, self, &buffers.src)?)?;
         let count = self.tokens() * self.spec.width() as usize;
         let weights = words(gpu, &buffers.weights, count)?;
         Ok(Routed {
@@ -306,8 +329,7 @@ impl Routing {
     pub fn load(&self, gpu: &Gpu, routed: &Buffers, spec: &stats::Spec) -> Result<Load, Failure> {
         let count = stats::words(self.spec.shape.cols) as usize;
         let state = gpu.allocate(count as u64 * 4)?;
-        let (variant, bounds) =
-            routed.bind_load(gpu, &routed.src, spec, [self.spec.choices, self.spec.width()], &state)?;
+        let (variant, bounds) = routed.bind_load(gpu, self, &routed.src, spec, &state)?;
         let seconds = timed(gpu, &bounds)?;
         Ok(Load { state: stats::State::from_words(&words(gpu, &state, count)?)?, variant, seconds })
     }

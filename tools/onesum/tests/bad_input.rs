@@ -181,6 +181,7 @@ fn routes() {
     refused(&["-k", "2", "--bias-role", "logit"], 2, "--bias");
     refused(&["-k", "2", "--block", "4"], 2, "--plan");
     refused(&["-k", "2", "--plan", &folder.path("p.safetensors"), "--drop", "k-major"], 2, "--capacity");
+    refused(&["-k", "2", "--seed", "1"], 2, "--noise");
     refused(&["-k", "2", "--shared-weight", "1"], 2, "--shared-experts");
     refused(&["-k", "2", "--n-group", "2"], 2, "both --n-group and --topk-group");
     refused(&["-k", "2", "--noise", "normal"], 2, "needs --noise-logits");

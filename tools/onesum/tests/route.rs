@@ -271,6 +271,12 @@ fn shards() {
     assert_eq!((&experts, same), (&whole.iter().map(own).collect(), weights));
     consistent(&arrays(&plan), &experts, 1);
     assert_eq!(report["plan"]["experts"], 3);
+    // A few tokens at a time make no difference, nor does padding.
+    let pieces = ["-k", "3", "--expert-map", &map, "--batch-bytes", "600"];
+    run.json(&pieces);
+    assert_eq!(run.results().0, experts);
+    run.json(&[&pieces[..], &["--valid-tokens", "4", "--noise", "gumbel"]].concat());
+    assert!(run.results().0[12..].iter().all(|&e| e == NONE));
     // Words of 32 bits say the same.
     let narrow = run.folder.words("m4.npy", "<u4", &[8], &[NONE, NONE, 0, 1, 2, NONE, NONE, NONE]);
     let again = run.json(&["-k", "3", "--expert-map", &narrow]);

@@ -5,7 +5,7 @@ use onesum::host::{Gpu, HostError};
 use onesum::reference::expert_choice::expert_choice as chosen_by_experts;
 use onesum::router::{self, Preset, Spec};
 use onesum::softmax::{Dtype, Shape};
-use onesum::{Bound, Matrix, plan, stats};
+use onesum::{BindError, Bound, Matrix, plan, stats};
 
 use super::contest::{PATTERN, random_logits};
 use super::raw::{empty, fastest_read};
@@ -152,22 +152,21 @@ impl<'a> Contest<'a> {
             Err(e) => (what.to_owned(), Err(Standing::Refused(e.to_string()))),
             Ok((variant, bounds)) => {
                 let checked = self.check_route(job, buffers, &bounds[0])?.map_err(Standing::Wrong);
-                let steps = bounds.into_iter().map(|bound| Steps(vec![bound])).collect();
-                (format!("{what}: {variant}"), checked.map(|checked| (steps, checked)))
+                (format!("{what}: {variant}"), checked.map(|checked| (bounds, checked)))
             }
         };
         self.push(name, self.variants.router.is_some(), self.yardstick(), entry);
         Ok(())
     }
 
-    fn bind_route(&self, job: &Routing, buffers: &Buffers) -> Result<(router::Variant, Vec<Bound>), HostError> {
+    fn bind_route(&self, job: &Routing, buffers: &Buffers) -> Result<(router::Variant, Vec<Steps>), HostError> {
         let kernel = self.gpu.library.router(&job.spec)?;
-        let bounds = self.src.iter().map(|src| buffers.bind(&kernel, src)).collect::<Result<_, _>>()?;
-        Ok((kernel.variant(), bounds))
+        let steps = self.src.iter().map(|src| Ok(Steps(buffers.bind(&kernel, job, src)?)));
+        Ok((kernel.variant(), steps.collect::<Result<_, BindError>>()?))
     }
 
     /// How many tokens are right, or what is wrong.
-    fn check_route(&self, job: &Routing, buffers: &Buffers, bound: &Bound) -> Result<Result<usize, String>, Failure> {
+    fn check_route(&self, job: &Routing, buffers: &Buffers, bound: &Steps) -> Result<Result<usize, String>, Failure> {
         for buffer in [&buffers.experts, &buffers.weights] {
             self.gpu.queue.write_buffer(buffer, 0, &vec![PATTERN; buffer.size() as usize]);
         }
@@ -222,23 +221,20 @@ impl<'a> Contest<'a> {
         let buffers = PlanBuffers::new(self.gpu, &kernel)?;
         let bound = buffers.bind(&kernel, &self.buffers)?;
         let (_, routes) = self.bind_route(&self.job, &self.buffers)?;
-        let steps = routes.into_iter().map(|route| Steps(vec![route, bound.clone()])).collect();
+        let steps = routes.into_iter().map(|Steps(route)| Steps([route, vec![bound.clone()]].concat())).collect();
         Ok((kernel.variant(), buffers, steps))
     }
 
     /// The load of what has been routed.
     fn enter_load(&mut self) -> Result<(), Failure> {
-        let (tokens, experts, choices) = self.shape;
+        let (tokens, experts, _) = self.shape;
         let shape = Shape::new(tokens, experts);
         let spec = stats::Spec { variant: self.variants.stats, ..stats::Spec::new(shape) };
         let count = stats::words(experts) as usize;
         let state = self.gpu.allocate(count as u64 * 4)?;
         self.gpu.queue.write_buffer(&state, 0, &vec![PATTERN; count * 4]);
-        let bound: Result<Vec<_>, _> = self
-            .src
-            .iter()
-            .map(|src| self.buffers.bind_load(self.gpu, src, &spec, [choices, choices], &state))
-            .collect();
+        let bound: Result<Vec<_>, _> =
+            self.src.iter().map(|src| self.buffers.bind_load(self.gpu, &self.job, src, &spec, &state)).collect();
         let (name, entry) = match bound {
             Err(e) => ("stats".to_owned(), Err(Standing::Refused(e.to_string()))),
             Ok(all) => {
@@ -328,7 +324,7 @@ impl<'a> Contest<'a> {
         Ok(Outcome {
             shape: (tokens, experts),
             choices: Some(choices),
-            title: format!("{tokens} tokens, {choices} of {experts} experts"),
+            title: format!("{tokens} token{}, {choices} of {experts} experts", if tokens == 1 { "" } else { "s" }),
             yardstick,
             unit: (name, unit.timing(&unit, self.plan.cpu, None, 0)),
             entrants,

@@ -25,28 +25,31 @@ use record::{OptionsRecord, PlanRecord, Record, StateRecord};
 
 const EXAMPLES: &str = "\
 For each token's logits l, over the experts e, with every step but the last optional:
-  z = softcap * tanh((l + bias) / softcap) + normal noise      scores s = softmax, sigmoid, .. of z
-  the greatest s + bias, or z + Gumbel noise, in the groups that stay in the race, are the token's experts
-  their weights are factor * s, divided by the sum of the token's s
+  z = softcap * tanh((l + bias) / softcap) + normal noise
+  s = softmax(z), sigmoid(z), sqrt(softplus(z)) or z
+  the groups with the greatest s + bias (their best, or two best added) stay in the race
+  its experts have the greatest s + bias in them, or the greatest z + Gumbel noise
+  their weights are factor * s, divided by the sum of their s
 
-Tokens are the input's leading dimensions, experts its last. Experts are written as u32, best first, then
-the shared ones; 4294967295 is none: padding, or another shard's. Options are named as in inference engines.
+Tokens are the input's leading dimensions, experts its last. Experts are written as u32, best
+first, then the shared ones; 4294967295 is none: padding, or another shard's.
 
-The load is that of the router: of all experts, without shared ones, whatever --expert-map calls them. Balance
-loss: experts * sum of fraction * mean probability, K at best (Switch); z-loss: mean of log-sum-exp squared;
-probabilities are those of the logits as they are in the file.
+The load is that of the router: of all its experts without shared ones, whatever --expert-map
+calls them. Balance loss: experts * sum of fraction * mean probability, K at best (Switch);
+z: mean of log-sum-exp squared; probabilities are those of the logits as the file has them.
 
 Examples:
-  onesum run route --input x.npy --preset qwen3 --weights w.npy --experts e.npy
-  onesum run route --input x.npy --preset deepseek-v3 --bias b.npy --weights w.npy --experts e.npy --histogram h.svg
-  onesum run route --input x.npy -k 2 --weights w.npy --experts e.npy --plan p.safetensors --block 64
-  onesum run route --input x.npy -k 6 --no-renormalize --weights w.npy --experts e.npy --stats s.json
-  onesum run route --input x.npy -k 8 --noise gumbel --seed 42 --weights w.npy --experts e.npy
+  onesum run route -i x.npy --preset qwen3 -w w.npy -e e.npy
+  onesum run route -i x.npy --preset deepseek-v3 --bias b.npy -w w.npy -e e.npy --histogram h.svg
+  onesum run route -i x.npy -k 2 -w w.npy -e e.npy --plan p.safetensors --block 64
+  onesum run route -i x.npy -k 6 --no-renormalize -w w.npy -e e.npy --stats s.json
+  onesum run route -i x.npy -k 8 --noise gumbel --seed 42 -w w.npy -e e.npy
 
-Files: .npy (f16, f32; f64 is narrowed) and .safetensors (f16, f32, bf16). The plan holds counts, offsets,
-sorted and inverse, with --block also blocks, with --capacity also dropped and dropped_count. Experts, weights
-and plan are compared with the CPU's to the bit before they are written, the load within its error budget; if one
-differs, nothing is written (exit code 3). Of many tokens a sample is compared; the report says so.";
+Files: .npy (f16, f32; f64 is narrowed) and .safetensors (f16, f32, bf16). The plan holds counts,
+offsets, sorted and inverse, with --block also blocks, with --capacity also dropped and
+dropped_count. Experts, weights and plan are compared with the CPU's to the bit before they are
+written, the load within its error budget; if anything differs, nothing is written (exit code 3).
+Of many tokens a sample is compared; the report says so.";
 
 /// What to route, how, and where results go.
 #[derive(clap::Args)]
@@ -83,6 +86,9 @@ pub struct Args {
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
+    /// Bind at most so many bytes at a time [default: the adapter's limit]
+    #[arg(long, value_name = "BYTES")]
+    batch_bytes: Option<u64>,
     /// Do not compare with the CPU
     #[arg(long)]
     no_check: bool,
@@ -232,6 +238,7 @@ fn prepare(args: &Args, variants: Variants) -> Result<(Logits, Routing), Failure
         seeds: spec.options.noise.map(|_| (0..tokens).map(stream).collect()),
         map: o.expert_map.as_deref().map(|path| map(path, experts, o.shared_experts)).transpose()?,
         valid: o.valid_tokens,
+        batch_bytes: args.batch_bytes,
         ..Routing::new(spec, std::mem::take(&mut tensor.data))
     };
     let moved = tensor.shape.clone();

@@ -63,10 +63,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub noise_logits: Option<PathBuf>,
     /// Seed of the noise, of all tokens
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "noise")]
     pub seed: u64,
     /// Position of the first token in the stream of noise; the next token has the next one
-    #[arg(long, value_name = "P", default_value_t = 0)]
+    #[arg(long, value_name = "P", default_value_t = 0, requires = "noise")]
     pub position: u64,
     /// Experts that every token goes to besides: numbers from the number of experts on
     #[arg(long, value_name = "N", default_value_t = 0)]
