@@ -275,6 +275,14 @@ impl Combine {
     }
 }
 
+/// The linked WGSL of a variant for so many choices, for operands in separate buffers: a dispatch without weights, a combine
+/// with them. Needs no device.
+#[must_use]
+pub fn wgsl(variant: &Variant, choices: u32, dialect: Dialect) -> String {
+    let weights = variant.kernel == Kernel::Combine;
+    Job { variant: *variant, choices, weights, accumulate: false }.program(Form::default()).text(dialect)
+}
+
 fn shaped(what: &'static str, m: &Matrix<'_>, [rows, cols]: [u32; 2]) -> Result<(), BindError> {
     if (m.rows, m.cols) == (rows, cols) {
         return Ok(());

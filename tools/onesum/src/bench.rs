@@ -1,8 +1,11 @@
 //! `onesum bench`: speed, beside a copy kernel and rival algorithms in the same run.
 
 pub mod contest;
-mod report;
+pub mod permuting;
+mod raw;
+pub mod report;
 pub mod rounds;
+pub mod routing;
 pub mod sampling;
 
 use std::path::PathBuf;
@@ -11,8 +14,8 @@ use std::str::FromStr;
 use indicatif::{ProgressBar, ProgressStyle};
 use onesum::Caps;
 use onesum::host::Gpu;
-use onesum::sample;
 use onesum::softmax::{Dtype, Schedule, Shape, Tier, Variant};
+use onesum::{permute, sample};
 
 use crate::device::{self, AdapterRecord};
 use crate::failure::Failure;
@@ -44,6 +47,10 @@ Examples:
   onesum bench softmax/stream/f16                    f16: a filter may name element types
   onesum bench sample                                sampling: against a bare read, an arg max, and softmax
                                                      followed by the inverse of its distribution function
+  onesum bench route                                 MoE routing: against a bare read, or a dispatch that does
+                                                     nothing; plan, load and expert choice beside it
+  onesum bench permute                               dispatch and combine of tokens, against a copy
+  onesum bench route --shape 4096x256x8 --variant router/row/f32/baseline/w256l32/x4
 
 Method: uniform random logits in [-10, 10) from a fixed seed. Every variant's result is held
 against the CPU reference (on a sample of rows) before it is timed; one outside its error
@@ -53,7 +60,10 @@ rotate past the last cache. Competitors take turns: copy, A, B, C, copy, A, B, C
 is the time per byte over that of the copy in the same round, as median and quartiles. The copy
 is the fastest of the copy kernels. GB/s counts one read and one write of each element.
 Of sampling, 'x read' is the time over that of a kernel that only reads; every draw is compared with
-the CPU's (on a sample of rows); temperature 0.7, a seed a row.";
+the CPU's (on a sample of rows); temperature 0.7, a seed a row.
+Of routing, rows are a softmax of the chosen (route), the way of a model where that is another thing, the plan
+after a routing (x route: over that routing alone), the load, and the choice by experts; all are compared with the
+CPU's to the bit, the load within its error budget. Of permutations, 'x copy' is per byte read and written.";
 
 /// Measure speed against a copy kernel and rival algorithms.
 #[derive(clap::Args)]
@@ -75,29 +85,113 @@ pub struct Args {
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
-    /// Measure these shapes, such as 2048x4096
+    /// Measure these shapes, such as 2048x4096; of routing 4096x256x8 (tokens, experts, choices), of permutations
+    /// 1024x4096x8 (tokens, elements, choices)
     #[arg(long = "shape", value_name = "RxC", num_args = 1..)]
     shapes: Vec<ShapeArg>,
+    /// Of routing and permutations, run this variant, by name (`onesum wgsl --list`) [default: the best for shape and adapter]
+    #[arg(long = "variant", value_name = "NAME")]
+    variants: Vec<String>,
     /// Rounds per shape
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     repeats: Option<u32>,
 }
 
-/// `2048x4096`.
+/// `2048x4096`, `4096x256x8`.
 #[derive(Clone, Copy, Debug)]
-struct ShapeArg(u32, u32);
+struct ShapeArg(u32, u32, Option<u32>);
 
 impl FromStr for ShapeArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected ROWSxCOLUMNS, both at least 1, such as 2048x4096".to_owned();
-        let (rows, cols) = text.split_once(['x', 'X']).ok_or_else(wrong)?;
-        match (rows.trim().parse(), cols.trim().parse()) {
-            (Ok(rows), Ok(cols)) if rows > 0 && cols > 0 => Ok(Self(rows, cols)),
-            _ => Err(wrong()),
+        let numbers: Option<Vec<u32>> =
+            text.split(['x', 'X']).map(|n| n.trim().parse().ok().filter(|&n| n > 0)).collect();
+        match numbers.as_deref() {
+            Some(&[rows, cols]) => Ok(Self(rows, cols, None)),
+            Some(&[rows, cols, choices]) => Ok(Self(rows, cols, Some(choices))),
+            _ => Err("expected ROWSxCOLUMNS, both at least 1, such as 2048x4096".to_owned()),
         }
     }
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Softmax,
+    Sample,
+    Route,
+    Permute,
+}
+
+impl Subject {
+    fn of(filter: Option<&str>) -> Self {
+        match filter {
+            Some("route") => Self::Route,
+            Some("permute") => Self::Permute,
+            Some(filter) if filter.starts_with("sample") => Self::Sample,
+            _ => Self::Softmax,
+        }
+    }
+
+    fn is_routed(self) -> bool {
+        matches!(self, Self::Route | Self::Permute)
+    }
+
+    /// Rows, columns, and choices where rows are routed.
+    fn shapes(self, quick: bool) -> Vec<(u32, u32, u32)> {
+        let plain = |shapes: &[(u32, u32)]| shapes.iter().map(|&(rows, cols)| (rows, cols, 0)).collect();
+        match (self, quick) {
+            (Self::Softmax, true) => plain(&QUICK_SHAPES),
+            (Self::Softmax, false) => plain(&SHAPES),
+            (Self::Sample, true) => plain(&sampling::QUICK_SHAPES),
+            (Self::Sample, false) => plain(&sampling::SHAPES),
+            (Self::Route, true) => routing::QUICK_SHAPES.to_vec(),
+            (Self::Route, false) => routing::SHAPES.to_vec(),
+            (Self::Permute, true) => permuting::QUICK_SHAPES.to_vec(),
+            (Self::Permute, false) => permuting::SHAPES.to_vec(),
+        }
+    }
+}
+
+/// The variants that were named, by kernel.
+#[derive(Clone, Copy, Debug, Default)]
+struct Named {
+    routing: routing::Variants,
+    permute: Option<permute::Variant>,
+}
+
+fn named(subject: Subject, names: &[String]) -> Result<Named, Failure> {
+    let mut all = Named::default();
+    if !names.is_empty() && !subject.is_routed() {
+        return Err(Failure::usage("--variant is for `bench route` and `bench permute`: others take a filter"));
+    }
+    for name in names {
+        let family = name.split('/').next().unwrap_or_default();
+        match (family, subject) {
+            ("plan", Subject::Route) => all.routing.plan = Some(name.parse()?),
+            ("stats", Subject::Route) => all.routing.stats = Some(name.parse()?),
+            ("expert_choice", Subject::Route) => all.routing.expert_choice = Some(name.parse()?),
+            (_, Subject::Route) => all.routing.router = Some(name.parse()?),
+            _ => all.permute = Some(name.parse()?),
+        }
+    }
+    Ok(all)
+}
+
+/// What is measured: as the command line says, or the usual.
+fn shapes(args: &Args, subject: Subject) -> Result<Vec<(u32, u32, u32)>, Failure> {
+    if args.shapes.is_empty() {
+        return Ok(subject.shapes(args.quick));
+    }
+    let shape = |&ShapeArg(rows, cols, choices): &ShapeArg| match (subject, choices) {
+        (Subject::Softmax | Subject::Sample, Some(_)) => {
+            Err(Failure::usage("--shape has two numbers, ROWSxCOLUMNS: only rows that are routed have choices"))
+        }
+        (Subject::Route, None) => Ok((rows, cols, 8.min(cols))),
+        (_, choices) => Ok((rows, cols, choices.unwrap_or(8))),
+    };
+    args.shapes.iter().map(shape).collect()
 }
 
 /// Runs the command.
@@ -109,34 +203,38 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     let filter = args.filter.as_deref();
-    let draws = filter.is_some_and(|f| f.starts_with("sample"));
-    let shapes: Vec<_> = match (&args.shapes[..], args.quick) {
-        ([], true) if draws => sampling::QUICK_SHAPES.to_vec(),
-        ([], false) if draws => sampling::SHAPES.to_vec(),
-        ([], true) => QUICK_SHAPES.to_vec(),
-        ([], false) => SHAPES.to_vec(),
-        (given, _) => given.iter().map(|s| (s.0, s.1)).collect(),
+    let subject = Subject::of(filter);
+    let shapes = shapes(args, subject)?;
+    let variants = named(subject, &args.variants)?;
+    let names: Vec<_> = match subject {
+        Subject::Softmax => Variant::all().map(|v| v.to_string()).collect(),
+        Subject::Sample => sample::Variant::all().map(|v| v.to_string()).collect(),
+        Subject::Route | Subject::Permute => Vec::new(),
     };
-    let names: Vec<_> = if draws {
-        sample::Variant::all().map(|v| v.to_string()).collect()
-    } else {
-        Variant::all().map(|v| v.to_string()).collect()
-    };
-    if let Some(filter) = filter.filter(|f| !names.iter().any(|name| name.contains(f))) {
+    if let Some(filter) = filter.filter(|f| !subject.is_routed() && !names.iter().any(|name| name.contains(f))) {
         return Err(Failure::error(format!("no variant's name contains {filter:?}; `onesum wgsl --list` lists them")));
     }
     let gpu = device::open(args.adapter.as_deref())?;
     let plan = Plan::new(&gpu, args.quick, args.repeats);
     say(&format!("{}\n{}\n", AdapterRecord::new(&gpu.info).line(), plan.line()))?;
     let mut records = Vec::new();
-    for (rows, cols) in shapes {
+    let mut tell = |result: &rounds::Outcome| {
+        records.extend(report::records(result));
+        say(&report::table(result))
+    };
+    for (rows, cols, choices) in shapes {
         let shape = Shape::new(rows, cols);
-        let result = match filter {
-            Some(filter) if draws => one_sampling(&gpu, &plan, shape, filter)?,
-            _ => one_shape(&gpu, &plan, shape, filter)?,
-        };
-        say(&report::table(&result))?;
-        records.extend(report::records(&result));
+        match (subject, filter) {
+            (Subject::Route, _) => tell(&one_routing(&gpu, &plan, (rows, cols, choices), variants.routing)?)?,
+            (Subject::Permute, _) => {
+                let types = permuting::TYPES.iter().filter(|&&t| variants.permute.is_none_or(|v| v.input == t));
+                for &dtype in types {
+                    tell(&one_permutation(&gpu, &plan, (rows, cols, choices), dtype, variants.permute)?)?;
+                }
+            }
+            (Subject::Sample, Some(filter)) => tell(&one_sampling(&gpu, &plan, shape, filter)?)?,
+            _ => tell(&one_shape(&gpu, &plan, shape, filter)?)?,
+        }
     }
     let report = report::Report::new(&gpu, &plan, records);
     if let Some(path) = &args.json {
@@ -175,6 +273,41 @@ fn one_sampling(gpu: &Gpu, plan: &Plan, shape: Shape, filter: &str) -> Result<ro
     let bar = progress(&shape);
     bar.set_message("checking");
     let contest = sampling::contest(gpu, plan, shape, &logits, filter)?;
+    bar.set_length(u64::from(plan.repeats));
+    bar.set_message("timing");
+    let outcome = contest.run(|| bar.inc(1))?;
+    bar.finish_and_clear();
+    Ok(outcome)
+}
+
+fn one_routing(
+    gpu: &Gpu,
+    plan: &Plan,
+    shape: (u32, u32, u32),
+    variants: routing::Variants,
+) -> Result<rounds::Outcome, Failure> {
+    let bar = progress(&Shape::new(shape.0, shape.1));
+    bar.set_message("checking");
+    let mut contest = routing::Contest::new(gpu, plan, shape, variants)?;
+    contest.enter_all()?;
+    bar.set_length(u64::from(plan.repeats));
+    bar.set_message("timing");
+    let outcome = contest.run(|| bar.inc(1))?;
+    bar.finish_and_clear();
+    Ok(outcome)
+}
+
+fn one_permutation(
+    gpu: &Gpu,
+    plan: &Plan,
+    shape: (u32, u32, u32),
+    dtype: Dtype,
+    variant: Option<permute::Variant>,
+) -> Result<rounds::Outcome, Failure> {
+    let bar = progress(&Shape::new(shape.0, shape.1));
+    bar.set_message("checking");
+    let mut contest = permuting::Contest::new(gpu, plan, shape, dtype, variant)?;
+    contest.enter_all()?;
     bar.set_length(u64::from(plan.repeats));
     bar.set_message("timing");
     let outcome = contest.run(|| bar.inc(1))?;

@@ -151,6 +151,18 @@ pub fn check(job: &Job, outcome: &Outcome) -> Verdict {
     verdict
 }
 
+/// What is wrong with the first of these rows that anything is wrong with, looked at by all cores.
+pub fn first_wrong(rows: &[usize], wrong: impl Fn(usize) -> Option<String> + Sync) -> Option<String> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(rows.len().max(1));
+    let wrong = &wrong;
+    let parts = thread::scope(|scope| {
+        let part = |rows| scope.spawn(move || <[usize]>::iter(rows).find_map(|&row| wrong(row)));
+        let workers: Vec<_> = rows.chunks(rows.len().div_ceil(threads).max(1)).map(part).collect();
+        workers.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    parts.into_iter().find_map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+}
+
 /// At most `most` of `rows` rows (at least 2), evenly spread from the first to the last.
 pub fn sample(rows: usize, most: usize) -> Vec<usize> {
     if rows <= most {

@@ -1,20 +1,23 @@
-//! `onesum demo`: a language model's real logits become its likeliest next tokens.
+//! `onesum demo`: a language model's real logits become its likeliest next tokens. A batch is routed, too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use onesum::host::Gpu;
+use onesum::plan;
+use onesum::router::Preset;
 use onesum::softmax::Shape;
 use serde::Deserialize;
 
-use crate::bench::contest::Contest;
+use crate::bench::contest::{Contest, random_logits};
 use crate::bench::rounds::{Plan, Standing, Timing};
 use crate::check::{self, Verdict};
 use crate::device::{self, AdapterRecord};
 use crate::draws::{Drawn, Draws};
 use crate::failure::Failure;
 use crate::job::{Job, Outcome};
+use crate::routing::{Buffers, Routing, balance, compare_plan, planned};
 use crate::tensor::Tensor;
 use crate::terminal::say;
 
@@ -87,7 +90,49 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let timing = timing(&gpu, &job, &outcome)?;
     say(&summary(&outcome, &verdict, &timing))?;
     let compared = draws.compare(&drawn)?;
-    say(&format!("draws    {compared} of {} compared with the CPU's: the same\n", drawn.words.len()))
+    say(&format!("draws    {compared} of {} compared with the CPU's: the same\n", drawn.words.len()))?;
+    say(&routed(&gpu)?)
+}
+
+/// Tokens of the batch that is routed.
+const ROUTED: u32 = 4096;
+
+/// A batch of random tokens, routed as DeepSeek-V3 does, planned and counted; all of it checked.
+fn routed(gpu: &Gpu) -> Result<String, Failure> {
+    let preset = Preset::DeepseekV3;
+    let spec = preset.spec(ROUTED);
+    let (experts, choices) = (spec.shape.cols, spec.choices);
+    let small = |count: u32, scale: f32| {
+        let values = random_logits(count as usize);
+        values.into_iter().map(move |x| x * scale).collect::<Vec<_>>()
+    };
+    // Some experts are better liked than others, and the bias works against that a little.
+    let liked = small(experts, 0.05);
+    let logits = small(ROUTED * experts, 0.2).iter().zip(liked.iter().cycle()).map(|(x, liked)| x + liked).collect();
+    let bias = liked.iter().map(|liked| -0.01 * liked).collect();
+    let job = Routing { bias: Some(bias), ..Routing::new(spec, logits) };
+    let buffers = Buffers::new(gpu, &job)?;
+    let routed = job.route(gpu, &buffers)?;
+    let plan_spec = plan::Spec::new(ROUTED, choices, experts);
+    let plan = planned(gpu, &buffers, &plan_spec)?;
+    let load = job.load(gpu, &buffers, &job.load_spec())?;
+    let wrong = |what: String| Failure::OutsideBudget(what);
+    job.compare_most(&routed).map_err(wrong)?;
+    compare_plan(&plan.plan, &plan_spec, &routed.experts, &routed.weights).map_err(wrong)?;
+    job.compare_load(&load.state, &routed.experts, &routed.weights).map_err(wrong)?;
+    Ok(format!(
+        "\nrouting  {ROUTED} random tokens to {choices} of {experts} experts each, as {preset}\n\
+         variant  {}, {}, {}\n\
+         check    experts, weights and plan as on the CPU, to the bit; load within its error budget\n\
+         time     {:.3} ms to route, {:.3} ms to plan, {:.3} ms to count\n{}\n",
+        routed.variant,
+        plan.variant,
+        load.variant,
+        routed.seconds * 1e3,
+        plan.seconds * 1e3,
+        load.seconds * 1e3,
+        balance(&load.state),
+    ))
 }
 
 /// Tokens drawn from each row.

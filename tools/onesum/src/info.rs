@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use onesum::sample;
 use onesum::softmax::{Dtype, Shape, Tier, Variant};
-use onesum::{BuildError, Caps, host};
+use onesum::{BuildError, Caps, expert_choice, host, permute, plan, router, sample, stats};
 use serde::Serialize;
 
-use crate::bench::{SHAPES, sampling};
+use crate::bench::{SHAPES, routing, sampling};
 use crate::device::AdapterRecord;
 use crate::failure::Failure;
 use crate::terminal::{quietly, say, say_json};
@@ -42,6 +41,8 @@ struct Entry {
     tiers: Vec<Group>,
     /// The variants that `select` picks for each shape of the benchmarks, f32.
     selected: Vec<Selected>,
+    /// The same of routing.
+    routing: Vec<Routed>,
     /// With --variants: every name, and what it lacks (null if nothing).
     #[serde(skip_serializing_if = "Option::is_none")]
     variants: Option<BTreeMap<String, Option<String>>>,
@@ -84,6 +85,17 @@ struct Selected {
     rows: u32,
     cols: u32,
     variant: String,
+}
+
+#[derive(Serialize)]
+struct Routed {
+    tokens: u32,
+    experts: u32,
+    choices: u32,
+    router: String,
+    plan: String,
+    stats: String,
+    expert_choice: String,
 }
 
 /// Runs the command.
@@ -129,6 +141,7 @@ impl Entry {
             },
             tiers: TIERS.iter().map(|&tier| Group::new(tier, &caps)).collect(),
             selected: selected(&caps),
+            routing: routing::SHAPES.iter().map(|&shape| Routed::new(&caps, shape)).collect(),
             variants: all.then(|| variants(&caps).map(|v| (v.name, v.lack)).collect()),
         }
     }
@@ -160,12 +173,35 @@ impl Entry {
         lines.extend(self.tiers.iter().map(Group::line));
         lines.push("   chosen for f32".to_owned());
         lines.extend(self.selected.iter().map(|s| format!("     {:>6} x {:<8} {}", s.rows, s.cols, s.variant)));
+        lines.push("   chosen to route f32, tokens x experts, choices".to_owned());
+        lines.extend(self.routing.iter().map(Routed::line));
         if let Some(variants) = &self.variants {
             lines.push("   all variants".to_owned());
             let why = |lack: &Option<String>| lack.as_ref().map_or("runs".to_owned(), |l| format!("needs {l}"));
             lines.extend(variants.iter().map(|(name, lack)| format!("     {name:<46} {}", why(lack))));
         }
         lines.join("\n") + "\n"
+    }
+}
+
+impl Routed {
+    fn new(caps: &Caps, (tokens, experts, choices): (u32, u32, u32)) -> Self {
+        let shape = Shape::new(tokens, experts);
+        let capacity = (tokens * choices).div_ceil(experts);
+        Self {
+            tokens,
+            experts,
+            choices,
+            router: router::Variant::select(caps, &router::Spec::new(shape, choices)).to_string(),
+            plan: plan::Variant::select(caps, &plan::Spec::new(tokens, choices, experts)).to_string(),
+            stats: stats::Variant::select(caps, &shape, Dtype::F32).to_string(),
+            expert_choice: expert_choice::Variant::select(caps, tokens, experts, capacity, Dtype::F32).to_string(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self { tokens, experts, choices, router, plan, stats, .. } = self;
+        format!("     {tokens:>6} x {experts:<3} {choices:>2}  {router}, {plan}, {stats}")
     }
 }
 
@@ -182,19 +218,17 @@ struct AnyVariant {
 }
 
 fn variants(caps: &Caps) -> impl Iterator<Item = AnyVariant> {
-    let why = |supported: Result<(), BuildError>| supported.err().map(|e| lack(&e));
-    let softmax = Variant::all().map(move |v| AnyVariant {
-        name: v.to_string(),
-        tier: v.tier,
-        native_f16: v.native_f16,
-        lack: why(v.supported(caps)),
-    });
-    softmax.chain(sample::Variant::all().map(move |v| AnyVariant {
-        name: v.to_string(),
-        tier: v.tier,
-        native_f16: v.native_f16,
-        lack: why(v.supported(caps)),
-    }))
+    fn any(name: String, tier: Tier, native_f16: bool, supported: Result<(), BuildError>) -> AnyVariant {
+        AnyVariant { name, tier, native_f16, lack: supported.err().map(|e| lack(&e)) }
+    }
+    let baseline = |name, supported| any(name, Tier::Baseline, false, supported);
+    (Variant::all().map(|v| any(v.to_string(), v.tier, v.native_f16, v.supported(caps))))
+        .chain(sample::Variant::all().map(|v| any(v.to_string(), v.tier, v.native_f16, v.supported(caps))))
+        .chain(router::Variant::all().map(|v| any(v.to_string(), v.tier, false, v.supported(caps))))
+        .chain(plan::Variant::ALL.map(move |v| baseline(v.to_string(), v.supported(caps))))
+        .chain(stats::Variant::all().map(|v| any(v.to_string(), Tier::Baseline, v.native_f16, v.supported(caps))))
+        .chain(expert_choice::Variant::all().map(move |v| baseline(v.to_string(), v.supported(caps))))
+        .chain(permute::Variant::all().map(move |v| baseline(v.to_string(), v.supported(caps))))
 }
 
 /// Tier, and whether the device's own f16 type is used.

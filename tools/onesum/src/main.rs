@@ -1,4 +1,4 @@
-//! `onesum`: softmax and sampling on whatever GPU there is, checked against a CPU reference.
+//! `onesum`: softmax, sampling and `MoE` routing on whatever GPU there is, checked against a CPU reference.
 //!
 //! Exit codes: 0 all is well; 1 an error (a file, the adapter, the device); 2 the command line makes no sense; 3 a
 //! result is further from the CPU reference than its error budget allows. Every failure is one line on standard
@@ -12,9 +12,11 @@ mod device;
 mod draws;
 mod elements;
 mod failure;
+mod histogram;
 mod info;
 mod job;
 mod plot;
+mod routing;
 mod run;
 mod tensor;
 mod terminal;
@@ -30,7 +32,7 @@ use failure::{Failure, one_line};
 
 #[derive(Parser)]
 #[command(name = "onesum", version, after_help = AFTER_HELP, max_term_width = 110)]
-#[command(about = "Softmax and sampling on whatever GPU there is, checked against a CPU reference")]
+#[command(about = "Softmax, sampling and MoE routing on whatever GPU there is, checked against a CPU reference")]
 #[command(subcommand_required = true, arg_required_else_help = false)]
 struct Cli {
     #[command(subcommand)]
@@ -42,6 +44,8 @@ Examples:
   onesum info                                        which adapters there are, what they can run
   onesum run softmax --input x.npy --output y.npy    softmax over the last axis of an array
   onesum run sample --input x.npy --output y.npy     a column of each row, drawn by its softmax
+  onesum run route --input x.npy --preset qwen3 --weights w.npy --experts e.npy
+                                                     the experts of each token, and how they are loaded
   onesum bench --quick                               how fast, beside a copy and rivals
   onesum wgsl --list | head                          the names of the shaders
 

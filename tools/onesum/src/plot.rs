@@ -1,4 +1,5 @@
-//! A picture of draws: of each row the likeliest columns, how often they should be drawn and how often they were.
+//! Pictures. Of draws: of each row the likeliest columns, how often they should be drawn and how often they were. Of a
+//! routed batch: the load of each expert.
 
 use onesum::sample::Status;
 use plotters::prelude::*;
@@ -15,6 +16,60 @@ const SIZE: (u32, u32) = (960, 300);
 
 const EXPECTED: RGBColor = RGBColor(0x9a, 0xa5, 0xb1);
 const DRAWN: RGBColor = RGBColor(0x1f, 0x6f, 0xb2);
+
+/// The load of each expert as SVG, beside what each would have if all had the same.
+pub fn load(title: &str, counts: &[u64]) -> Result<String, Failure> {
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        let fail = |e: &dyn std::fmt::Display| Failure::error(format!("--histogram: {e}"));
+        area.fill(&WHITE).map_err(|e| fail(&e))?;
+        loads_of(&area, title, counts).map_err(|e| fail(&e))?;
+        area.present().map_err(|e| fail(&e))?;
+    }
+    Ok(text)
+}
+
+fn loads_of(panel: &Panel<'_>, title: &str, counts: &[u64]) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+    let experts = counts.len().max(1) as f64;
+    let mean = counts.iter().sum::<u64>() as f64 / experts;
+    let top = counts.iter().copied().max().unwrap_or(0).max(1) as f64 * 1.05;
+    let mut chart = ChartBuilder::on(panel)
+        .caption(title, ("sans-serif", 16))
+        .margin(8)
+        .x_label_area_size(34)
+        .y_label_area_size(64)
+        .build_cartesian_2d(0.0..experts, 0.0..top)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .max_light_lines(0)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .x_desc("expert")
+        .y_desc("choices")
+        .label_style(("sans-serif", 11))
+        .draw()?;
+    // Bars touch where there are many.
+    let margin = if counts.len() > 64 { 0.0 } else { 0.1 };
+    let bars = (0..).map(f64::from).zip(counts);
+    chart
+        .draw_series(
+            bars.map(|(x, &n)| Rectangle::new([(x + margin, 0.0), (x + 1.0 - margin, n as f64)], DRAWN.filled())),
+        )?
+        .label("choices of each expert")
+        .legend(|(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], DRAWN.filled()));
+    chart
+        .draw_series(std::iter::once(PathElement::new(vec![(0.0, mean), (experts, mean)], BLACK)))?
+        .label("their mean")
+        .legend(|(x, y)| PathElement::new(vec![(x, y), (x + 10, y)], BLACK));
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .border_style(EXPECTED)
+        .background_style(WHITE)
+        .label_font(("sans-serif", 11))
+        .draw()
+}
 
 /// One column of a row.
 struct Bar {

@@ -2,6 +2,7 @@
 
 mod gumbel;
 mod operands;
+mod route;
 mod sample;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ enum Kernel {
     Gumbel(Box<gumbel::Args>),
     /// Draw columns along one axis with the probabilities of a softmax, the same on every device
     Sample(Box<sample::Args>),
+    /// Choose the experts of each token of a mixture of experts, and plan and count what they get
+    Route(Box<route::Args>),
 }
 
 const EXAMPLES: &str = "\
@@ -202,6 +205,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
         Kernel::Gumbel(args) => gumbel::run(args),
         Kernel::Sample(args) => sample::run(args),
+        Kernel::Route(args) => route::run(args),
     }
 }
 

@@ -20,7 +20,7 @@ use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-pub use save::{write_indices, write_text};
+pub use save::{Words, write_indices, write_text, write_words};
 
 use half::{bf16, f16};
 use thiserror::Error;
@@ -101,6 +101,19 @@ pub fn read_words(path: &Path) -> Result<(Vec<usize>, Vec<u32>), TensorError> {
     let read = || {
         let (mut source, len) = open(path).map_err(Problem::Read)?;
         npy::read_words(&mut *source, len)
+    };
+    read().map_err(|problem| TensorError::at(path, problem))
+}
+
+/// Reads a `.npy` file of u32, i32 or i64: its shape and its numbers.
+///
+/// # Errors
+///
+/// [`TensorError::File`].
+pub fn read_integers(path: &Path) -> Result<(Vec<usize>, Vec<i64>), TensorError> {
+    let read = || {
+        let (mut source, len) = open(path).map_err(Problem::Read)?;
+        npy::read_integers(&mut *source, len)
     };
     read().map_err(|problem| TensorError::at(path, problem))
 }
@@ -202,6 +215,9 @@ pub enum Problem {
     /// Indices go to `.npy` files only.
     #[error("expected a file name that ends in .npy for indices, got one that ends in .safetensors")]
     IndicesInSafetensors,
+    /// A `.npy` file holds one array.
+    #[error("expected a file name that ends in .safetensors for several arrays, got one that ends in .npy")]
+    ManyInNpy,
     /// More axes than NumPy can read.
     #[error("expected at most {} axes in a .npy file, got {axes}", npy::MAX_RANK)]
     Rank {

@@ -21,6 +21,19 @@ pub fn say_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     say(&text)
 }
 
+/// Columns and lines of the terminal that standard output goes to; 80 and 24 where there is none.
+pub fn size() -> (usize, usize) {
+    let usual = (80, 24);
+    #[cfg(unix)]
+    if let Ok(size) = rustix::termios::tcgetwinsize(io::stdout())
+        && size.ws_col > 0
+        && size.ws_row > 0
+    {
+        return (size.ws_col.into(), size.ws_row.into());
+    }
+    usual
+}
+
 /// Writes a line to standard error. Nobody can be told when that fails.
 pub fn remark(line: &str) {
     let _ = writeln!(io::stderr().lock(), "onesum: {line}");

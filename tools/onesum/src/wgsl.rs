@@ -2,7 +2,7 @@
 
 use onesum::shader::Dialect;
 use onesum::softmax::{self, Shape, Spec, Variant};
-use onesum::{gumbel, sample};
+use onesum::{expert_choice, gumbel, permute, plan, router, sample, stats};
 
 use crate::failure::Failure;
 use crate::terminal::say;
@@ -13,6 +13,7 @@ Examples:
   onesum wgsl --list split/f32                           those that contain split/f32
   onesum wgsl softmax/stream/f32/baseline/w256/x4        the text that wgpu compiles
   onesum wgsl gumbel/stream/f32/baseline/w256/x4         all dispatches of Gumbel-Softmax with every output
+  onesum wgsl router/row/f32/baseline/w256l32/x4         MoE routing; plan/.., stats/.., expert_choice/.., permute/.. too
   onesum wgsl --browser softmax/stream/f32/subgroup/w256/x4
                                                          the text that a browser wants
 
@@ -44,7 +45,12 @@ fn list(filter: &str) -> Result<(), Failure> {
     let relaxed = Variant::all().filter(|v| !v.schedule.is_rival());
     let all = (Variant::all().map(|v| v.to_string()))
         .chain(sample::Variant::all().map(|v| v.to_string()))
-        .chain(relaxed.map(|v| v.to_string().replacen("softmax", "gumbel", 1)));
+        .chain(relaxed.map(|v| v.to_string().replacen("softmax", "gumbel", 1)))
+        .chain(router::Variant::all().map(|v| v.to_string()))
+        .chain(plan::Variant::ALL.iter().map(plan::Variant::to_string))
+        .chain(stats::Variant::all().map(|v| v.to_string()))
+        .chain(expert_choice::Variant::all().map(|v| v.to_string()))
+        .chain(permute::Variant::all().map(|v| v.to_string()));
     let names: String = all.filter(|name| name.contains(filter)).map(|name| name + "\n").collect();
     if names.is_empty() {
         return Err(Failure::error(format!("no variant's name contains {filter:?}")));
@@ -62,6 +68,8 @@ fn print(name: &str, browser: bool) -> Result<(), Failure> {
     } else if let Some(rest) = name.strip_prefix("gumbel/") {
         let variant: Variant = format!("softmax/{rest}").parse()?;
         straight_through(variant, shape, dialect)
+    } else if let Some(texts) = routing(name, dialect)? {
+        texts
     } else {
         let variant: Variant = name.parse()?;
         softmax::wgsl(&Spec { input: variant.input, output: variant.output, ..Spec::new(shape) }, &variant, dialect)
@@ -72,6 +80,30 @@ fn print(name: &str, browser: bool) -> Result<(), Failure> {
         say(&format!("// {name}, dispatch {} of {count}\n{text}\n", i + 1))?;
     }
     Ok(())
+}
+
+/// Those of `MoE` routing, if it is one: of 8 experts a token.
+fn routing(name: &str, dialect: Dialect) -> Result<Option<Vec<String>>, Failure> {
+    Ok(Some(match name.split('/').next() {
+        Some("router") => {
+            let variant: router::Variant = name.parse()?;
+            let spec = router::Spec { input: variant.input, ..router::Spec::new(Shape::new(1, 256), 8) };
+            vec![router::wgsl(&spec, &variant, dialect)]
+        }
+        Some("plan") => plan::wgsl(&plan::Spec::new(4096, 8, 256), &name.parse()?, dialect),
+        Some("stats") => {
+            let variant: stats::Variant = name.parse()?;
+            let spec = stats::Spec { input: variant.input, ..stats::Spec::new(Shape::new(1, 256)) };
+            stats::wgsl(&spec, &variant, dialect)
+        }
+        Some("expert_choice") => {
+            let variant: expert_choice::Variant = name.parse()?;
+            let spec = expert_choice::Spec { input: variant.input, ..expert_choice::Spec::new(4096, 256, 128) };
+            expert_choice::wgsl(&spec, &variant, dialect)
+        }
+        Some("permute") => vec![permute::wgsl(&name.parse()?, 8, dialect)],
+        _ => return Ok(None),
+    }))
 }
 
 /// Everything that Gumbel-Softmax can write; the index by the plainest variant there is.

@@ -157,12 +157,88 @@ fn outputs() {
     assert_eq!(t.folder.names(), before);
 }
 
+/// Whatever is wrong with a routing, nothing new is in the folder.
+#[test]
+fn routes() {
+    let folder = Folder::new();
+    let input = folder.npy("x.npy", &[2, 3, 8], &numbers(48));
+    let (weights, experts) = (folder.path("w.npy"), folder.path("e.npy"));
+    let four = folder.npy("four.npy", &[4], &[0.0; 4]);
+    let negative = folder.words("negative.npy", "<i4", &[8], &[0, 1, 2, 3, 4, 5, 6, u32::MAX - 1]);
+    let short = folder.words("short.npy", "<i4", &[8], &[0; 8]);
+    let before = folder.names();
+    let refused = |more: &[&str], code: i32, expected: &str| {
+        let said = bad(&[&["run", "route", "-i", &input, "-w", &weights, "-e", &experts], more].concat(), code);
+        assert!(said.contains(expected), "{expected:?} is not in {said:?}");
+        assert_eq!(folder.names(), before);
+    };
+    // What does not go together.
+    refused(&[], 2, "--experts-per-token is needed");
+    refused(&["-k", "two"], 2, "invalid value 'two'");
+    refused(&["-k", "2", "--renormalize", "--no-renormalize"], 2, "cannot be used with");
+    refused(&["-k", "2", "--least-sum", "1e-3", "--no-renormalize"], 2, "cannot be used with");
+    refused(&["-k", "2", "--no-bias"], 2, "--preset");
+    refused(&["-k", "2", "--bias-role", "logit"], 2, "--bias");
+    refused(&["-k", "2", "--block", "4"], 2, "--plan");
+    refused(&["-k", "2", "--plan", &folder.path("p.safetensors"), "--drop", "k-major"], 2, "--capacity");
+    refused(&["-k", "2", "--seed", "1"], 2, "--noise");
+    refused(&["-k", "2", "--shared-weight", "1"], 2, "--shared-experts");
+    refused(&["-k", "2", "--n-group", "2"], 2, "both --n-group and --topk-group");
+    refused(&["-k", "2", "--noise", "normal"], 2, "needs --noise-logits");
+    refused(&["-k", "2", "--noise-logits", &four], 2, "is for --noise normal");
+    refused(&["-k", "2", "--preset", "gpt-5"], 2, "no router is called \"gpt-5\"; there are mixtral");
+    refused(&["-k", "2", "--scoring", "hardmax"], 2, "invalid value 'hardmax'");
+    refused(&["-k", "2", "--plan", &folder.path("p.npy")], 2, "ends in .safetensors");
+    refused(&["-k", "2", "--histogram", &folder.path("h.png")], 2, "ends in .svg");
+    refused(&["-k", "2", "--stats", &weights], 2, "--stats and --weights name the same file");
+    refused(&["-k", "2", "--bias", &weights], 2, "--weights and --bias name the same file");
+    refused(&["-k", "2", "--variant", "router/lane/f16/baseline/w8/x4"], 2, "another element type than the f32");
+    // Numbers out of their domain.
+    refused(&["-k", "9"], 1, "at most the number of experts");
+    refused(&["-k", "0"], 1, "choices must be from 1 to 64");
+    refused(&["-k", "2", "--n-group", "3", "--topk-group", "1"], 1, "a divisor of the number of experts");
+    refused(&["-k", "4", "--n-group", "4", "--topk-group", "1"], 1, "hold as many experts as are chosen");
+    refused(&["-k", "2", "--soft-cap", "0"], 1, "soft_cap must be from 2^-20");
+    refused(&["-k", "2", "--scaling-factor", "nan"], 1, "scale must be 0, or from");
+    refused(&["-k", "2", "--renormalize", "--scoring", "none"], 1, "renormalize must be off");
+    refused(&["-k", "2", "--noise", "gumbel", "--scoring", "sigmoid"], 1, "softmax or none");
+    refused(&["-k", "2", "--shared-experts", "65"], 1, "shared experts must be at most 64");
+    refused(&["-k", "2", "--valid-tokens", "7"], 1, "there are 6 tokens");
+    refused(&["--preset", "qwen3"], 1, "has 128 experts, the input has 8");
+    // Files.
+    refused(&["-k", "2", "--bias", &four], 1, "expected a bias of shape [8], got [4]");
+    refused(&["-k", "2", "--bias", "none.npy"], 1, "none.npy: cannot read");
+    refused(&["-k", "2", "--noise", "normal", "--noise-logits", &four], 1, "expected the input's shape [2, 3, 8]");
+    refused(&["-k", "2", "--expert-map", &four], 1, "expected the dtype u4, i4 or i8");
+    refused(&["-k", "2", "--expert-map", &negative], 1, "expected an expert or -1, got -2");
+    refused(&["-k", "2", "--expert-map", &short, "--shared-experts", "1"], 1, "a map of shape [9], 1 of them shared");
+    refused(&["-k", "2", "--variant", "router/nonsense"], 1, "no variant is called");
+    refused(&["-k", "2", "--stats", &folder.path("no/such/s.json")], 1, "there is no folder");
+    let run = |input: &str, experts: &str, code: i32| {
+        bad(&["run", "route", "-i", input, "-w", &weights, "-e", experts, "-k", "2"], code)
+    };
+    assert!(run(&folder.path("none.npy"), &experts, 1).contains("cannot read"));
+    assert!(run(&fixture("i8.npy"), &experts, 1).contains("expected the dtype"));
+    assert!(run(&fixture("rank0.npy"), &experts, 1).contains("a single number has no axes"));
+    assert!(run(&folder.npy("bare.npy", &[3, 0], &[]), &experts, 1).contains("there are no experts in shape [3, 0]"));
+    assert!(run(&input, &folder.path("e.txt"), 1).contains("ends in .npy or .safetensors"));
+    assert!(run(&input, &input, 2).contains("--experts and --input name the same file"));
+    if cfg!(target_os = "linux") {
+        // The weights are written first, and do not stay.
+        assert!(run(&input, "/dev/full", 1).contains("No space left on device"));
+        assert!(!folder.names().contains(&"w.npy".to_owned()));
+    }
+}
+
 #[test]
 fn command_lines() {
     for args in [&[][..], &["run"], &["run", "softmax"], &["bogus"], &["wgsl"], &["bench", "--shape", "3"], &["demo"]] {
         bad(args, 2);
     }
     assert!(bad(&["bench", "--shape", "0x4"], 2).contains("expected ROWSxCOLUMNS"));
+    assert!(bad(&["bench", "--shape", "3x4x5"], 2).contains("only rows that are routed have choices"));
+    assert!(bad(&["bench", "--variant", "plan/one/w1"], 2).contains("--variant is for"));
+    assert!(bad(&["bench", "route", "--variant", "plan/nonsense"], 1).contains("no variant is called"));
     assert!(bad(&["bench", "--repeats", "0"], 2).contains("0 is not in"));
 }
 

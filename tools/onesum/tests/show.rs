@@ -9,7 +9,7 @@ use serde_json::Value;
 fn info_says_what_runs_where() {
     let said = good(&["info"]);
     assert!(said.starts_with("0: "), "{said}");
-    for part in ["baseline", "subgroup", "run here", "16384 x 128", "softmax/"] {
+    for part in ["baseline", "subgroup", "run here", "16384 x 128", "softmax/", "4096 x 256  8  router/", "plan/"] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
     assert!(good(&["info", "--variants"]).contains("softmax/stream/f32/baseline/w64/x4"));
@@ -28,6 +28,11 @@ fn info_in_json() {
         assert!(adapter["limits"]["max_storage_buffer_binding_size"].as_u64().unwrap() > 0);
         assert!(adapter["features"]["subgroup"].is_boolean());
         assert_eq!(adapter["selected"].as_array().unwrap().len(), 8 + 9);
+        let routing = adapter["routing"].as_array().unwrap();
+        assert_eq!(routing.len(), 9);
+        for name in ["router", "plan", "stats", "expert_choice"] {
+            assert!(routing.iter().all(|r| r[name].as_str().unwrap().starts_with(&format!("{name}/"))), "{name}");
+        }
         assert_eq!(adapter["variants"].as_object().unwrap().len(), names);
         let mut all = 0;
         for tier in adapter["tiers"].as_array().unwrap() {
@@ -53,6 +58,22 @@ fn wgsl_of_every_kind() {
     assert!(browser.contains("enable subgroups;"));
     let split = good(&["wgsl", "softmax/split/f32/baseline/w256/x4"]);
     assert!(split.contains("dispatch 2 of 2"));
+    // One name of each kernel of routing.
+    for (name, dispatches) in [
+        ("router/lane/f32/baseline/w8/x4", 1),
+        ("plan/one/w1", 1),
+        ("stats/bf16/w256l16/x4", 2),
+        ("expert_choice/serial/f32/w8", 3),
+        ("permute/combine/f16-f32/w256l32/x1", 1),
+    ] {
+        assert!(all.lines().any(|line| line == name), "{name}");
+        let text = good(&["wgsl", name]);
+        assert!(
+            text.contains("@compute") && text.contains(&format!("dispatch {dispatches} of {dispatches}")),
+            "{name}"
+        );
+    }
+    assert!(bad(&["wgsl", "plan/nonsense"], 1).contains("no variant is called"));
     assert!(bad(&["wgsl", "softmax/nonsense"], 1).contains("no variant is called"));
     assert!(bad(&["wgsl", "--list", "nonsense"], 1).contains("no variant's name contains"));
 }
@@ -105,11 +126,50 @@ fn bench_of_sampling() {
     assert!(results.iter().all(|r| r["status"] == "timed" && r["x_copy"].is_null()), "{results:?}");
     assert!(results.iter().all(|r| r["x_read"]["median"].as_f64().unwrap() > 0.0));
     let header = std::fs::read_to_string(&csv).unwrap().lines().next().unwrap().to_owned();
-    assert!(header.ends_with("x_read,x_read_q1,x_read_q3,x_read_cpu"), "{header}");
+    assert!(header.contains("x_read,x_read_q1,x_read_q3,x_read_cpu"), "{header}");
     let said = good(&["bench", "sample/stream/f32/baseline/w8/", "--repeats", "1", "--shape", "2x64"]);
     assert!(said.contains("sample/stream/f32/baseline/w8/x4") && !said.contains("arg max"), "{said}");
     assert!(bad(&["bench", "sample/stream/f16", "--shape", "2x64"], 1).contains("no f32 variant"));
     assert!(bad(&["bench", "sample/nonsense"], 1).contains("no variant's name contains"));
+}
+
+/// Routing is measured against a read, its plan against the routing, and a few tokens against an empty dispatch.
+#[test]
+fn bench_of_routing() {
+    let folder = Folder::new();
+    let (json, csv) = (folder.path("b.json"), folder.path("b.csv"));
+    let args = ["bench", "route", "--quick", "--repeats", "2", "--json", &json, "--csv", &csv];
+    let said = good(&[&args[..], &["--shape", "70x64x6", "2x64x6"]].concat());
+    let parts = ["70 tokens, 6 of 64 experts", "route: router/", "deepseek-v2-lite: router/", "route + plan/"];
+    for part in
+        [&parts[..], &["stats/f32/", "expert_choice/", "x read", "empty dispatch", "x empty", "x route"]].concat()
+    {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let results = report["results"].as_array().unwrap();
+    assert!(results.iter().all(|r| r["status"] == "timed" && r["choices"] == 6), "{results:?}");
+    let with = |key: &str| results.iter().filter(|r| r[key]["median"].as_f64().is_some_and(|x| x > 0.0)).count();
+    assert_eq!((with("x_read"), with("x_route"), with("x_empty"), with("x_copy")), (5, 2, 4, 0));
+    let csv = std::fs::read_to_string(&csv).unwrap();
+    let columns = csv.lines().next().unwrap().split(',').count();
+    assert!(csv.lines().all(|line| line.split(',').count() == columns), "{csv}");
+
+    let named = ["bench", "route", "--repeats", "1", "--shape", "3x64", "--variant", "router/row/f32/baseline/w8/x4"];
+    let said = good(&named);
+    assert!(said.contains("route: router/row/f32/baseline/w8/x4") && said.contains("8 of 64"), "{said}");
+}
+
+/// Dispatch and combine, against a copy of the same bytes.
+#[test]
+fn bench_of_permutations() {
+    let said = good(&["bench", "permute", "--repeats", "1", "--quick", "--shape", "9x32x3"]);
+    for part in
+        ["9 tokens of 32 f32, 3 choices", "9 tokens of 32 bf16", "permute/dispatch/", "permute/combine/bf16", "x copy"]
+    {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    assert!(!said.contains("WRONG") && !said.contains("not run"), "{said}");
 }
 
 #[test]
@@ -133,7 +193,15 @@ fn demo_shows_the_likeliest() {
         {"prompt": "one", "tokens": {"7": " seven\n"}}, {"prompt": "two", "tokens": {"1": "x"}}]}"#;
     let tokens = folder.write("tokens.json", tokens.as_bytes());
     let said = good(&["demo", "--logits", &file, "--tokens", &tokens, "--top", "2"]);
-    for part in ["Tiny", "\"one\"", "100.000 %  \" seven\\n\"", "token 42", "2 rows, 200 elements", "speed of a copy"] {
+    for part in [
+        "Tiny",
+        "\"one\"",
+        "100.000 %  \" seven\\n\"",
+        "token 42",
+        "2 rows, 200 elements",
+        "speed of a copy",
+        "4096 random tokens to 8 of 256 experts",
+    ] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
 

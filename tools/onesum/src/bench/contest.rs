@@ -31,7 +31,7 @@ pub struct Contest<'a> {
 }
 
 /// What outputs hold before a check: a signalling NaN that no kernel writes.
-const PATTERN: u8 = 0xff;
+pub const PATTERN: u8 = 0xff;
 
 impl<'a> Contest<'a> {
     /// Uploads the logits, finds the fastest copy kernel.
@@ -145,16 +145,23 @@ impl<'a> Contest<'a> {
                 v if v.schedule.is_rival() => "rival",
                 _ => "other",
             };
-            Entrant { name: variant.to_string(), role, standing }
+            Entrant { name: variant.to_string(), role, over: Yardstick::Copy, standing }
         });
         let entrants = entrants.collect();
         let unit = (copy_name.to_string(), copy.timing(copy, plan.cpu, None, 0));
-        Ok(Outcome { shape: (self.shape.rows, self.shape.cols), yardstick: Yardstick::Copy, unit, entrants })
+        Ok(Outcome {
+            shape: (self.shape.rows, self.shape.cols),
+            choices: None,
+            title: format!("{} x {}", self.shape.rows, self.shape.cols),
+            yardstick: Yardstick::Copy,
+            unit,
+            entrants,
+        })
     }
 }
 
 /// The fastest of the copy kernels on these buffers: it is the limit.
-fn fastest_copy(
+pub fn fastest_copy(
     gpu: &Gpu,
     plan: &Plan,
     src: &[wgpu::Buffer],

@@ -42,17 +42,21 @@ struct Method {
 /// One competitor at one shape.
 #[derive(Clone, Serialize)]
 pub struct Record {
+    /// Tokens, of routing.
     rows: u32,
+    /// Experts, of routing; elements of a token, of its permutation.
     cols: u32,
+    /// Choices of a token, of routing.
+    choices: Option<u32>,
     variant: String,
-    /// `copy` or `read` (the yardstick), `chosen` (by `select`), `other` or `rival`.
+    /// `copy`, `read` or `empty` (the yardstick), `chosen` (by `select`), `other` or `rival`.
     role: &'static str,
     /// `timed`, `wrong` or `refused`; the rest is null unless timed.
     status: &'static str,
     /// Why it was not timed.
     reason: Option<String>,
     ms: Option<Spread>,
-    /// 10^9 bytes per second of ideal traffic: one read and, of a softmax, one write of each element.
+    /// 10^9 bytes per second of ideal traffic: one read and, of a softmax or a permutation, one write of each element.
     gb_per_s: Option<f64>,
     /// Time per byte over the copy's of the same round; null of sampling.
     x_copy: Option<Spread>,
@@ -62,12 +66,18 @@ pub struct Record {
     x_read: Option<Spread>,
     /// The same of the process's CPU time.
     x_read_cpu: Option<Spread>,
+    /// Time over that of routing alone, where more is done.
+    x_route: Option<Spread>,
+    x_route_cpu: Option<Spread>,
+    /// Time over that of a dispatch that does nothing.
+    x_empty: Option<Spread>,
+    x_empty_cpu: Option<Spread>,
     worst_ulp: Option<f64>,
     rows_checked: Option<usize>,
 }
 
 impl Record {
-    fn new(outcome: &Outcome, variant: &str, role: &'static str, standing: &Standing) -> Self {
+    fn new(outcome: &Outcome, variant: &str, role: &'static str, over: Yardstick, standing: &Standing) -> Self {
         let (status, reason, timing) = match standing {
             Standing::Timed(timing) => ("timed", None, Some(*timing)),
             Standing::Wrong(why) => ("wrong", Some(why.clone()), None),
@@ -76,31 +86,49 @@ impl Record {
         let ms = |s: Spread| Spread { q1: s.q1 * 1e3, median: s.median * 1e3, q3: s.q3 * 1e3 };
         let checked = timing.filter(|t| t.rows_checked > 0);
         let (ratio, cpu) = (timing.map(|t| t.ratio), timing.and_then(|t| t.cpu_ratio));
-        let copies = outcome.yardstick == Yardstick::Copy;
+        let (x, x_cpu) = (|unit| ratio.filter(|_| over == unit), |unit| cpu.filter(|_| over == unit));
         Self {
             rows: outcome.shape.0,
             cols: outcome.shape.1,
+            choices: outcome.choices,
             variant: variant.to_owned(),
             role,
             status,
             reason,
             ms: timing.map(|t| ms(t.seconds)),
-            gb_per_s: timing.map(|t| t.bandwidth * 1e-9),
-            x_copy: ratio.filter(|_| copies),
-            x_copy_cpu: cpu.filter(|_| copies),
-            x_read: ratio.filter(|_| !copies),
-            x_read_cpu: cpu.filter(|_| !copies),
+            gb_per_s: timing.filter(|_| outcome.yardstick != Yardstick::Empty).map(|t| t.bandwidth * 1e-9),
+            x_copy: x(Yardstick::Copy),
+            x_copy_cpu: x_cpu(Yardstick::Copy),
+            x_read: x(Yardstick::Read),
+            x_read_cpu: x_cpu(Yardstick::Read),
+            x_route: x(Yardstick::Route),
+            x_route_cpu: x_cpu(Yardstick::Route),
+            x_empty: x(Yardstick::Empty),
+            x_empty_cpu: x_cpu(Yardstick::Empty),
             worst_ulp: checked.and_then(|t| t.worst_ulp),
             rows_checked: checked.map(|t| t.rows_checked),
         }
+    }
+
+    /// Its one ratio, what that is over, and the same of CPU time.
+    fn ratio(&self) -> Option<(Spread, &'static str, Option<Spread>)> {
+        [
+            (self.x_copy, Yardstick::Copy, self.x_copy_cpu),
+            (self.x_read, Yardstick::Read, self.x_read_cpu),
+            (self.x_route, Yardstick::Route, self.x_route_cpu),
+            (self.x_empty, Yardstick::Empty, self.x_empty_cpu),
+        ]
+        .into_iter()
+        .find_map(|(x, over, cpu)| Some((x?, over.name(), cpu)))
     }
 }
 
 /// The records of one shape, the yardstick first.
 pub fn records(outcome: &Outcome) -> Vec<Record> {
     let (unit, timing) = &outcome.unit;
-    let mut records = vec![Record::new(outcome, unit, outcome.yardstick.name(), &Standing::Timed(*timing))];
-    records.extend(outcome.entrants.iter().map(|e| Record::new(outcome, &e.name, e.role, &e.standing)));
+    let yardstick = outcome.yardstick;
+    let mut records = vec![Record::new(outcome, unit, yardstick.name(), yardstick, &Standing::Timed(*timing))];
+    records.extend(outcome.entrants.iter().map(|e| Record::new(outcome, &e.name, e.role, e.over, &e.standing)));
     records
 }
 
@@ -110,9 +138,8 @@ pub fn table(outcome: &Outcome) -> String {
     let (cpu, unit) = (outcome.unit.1.cpu_ratio.is_some(), outcome.yardstick.name());
     let width = records.iter().map(|r| r.variant.len()).max().unwrap_or(0);
     let mut text = format!(
-        "\n{} x {}\n  {:width$}  {:6}  {:>9}  {:>8}  {:>6}  {:>11}{}  {:>9}\n",
-        outcome.shape.0,
-        outcome.shape.1,
+        "\n{}\n  {:width$}  {:6}  {:>9}  {:>8}  {:>7}  {:>11}{}  {:>9}\n",
+        outcome.title,
         "variant",
         "",
         "ms",
@@ -125,17 +152,17 @@ pub fn table(outcome: &Outcome) -> String {
     for record in &records {
         let role = if record.role == "other" { "" } else { record.role };
         let _ = write!(text, "  {:width$}  {role:6}", record.variant);
-        let _ = match (&record.reason, record.ms, record.x_copy.or(record.x_read)) {
+        let _ = match (&record.reason, record.ms, record.ratio()) {
             (Some(reason), ..) => {
                 writeln!(text, "  {}: {reason}", if record.status == "wrong" { "WRONG" } else { "not run" })
             }
-            (None, Some(ms), Some(x)) => {
+            (None, Some(ms), Some((x, over, cpu))) => {
                 let quartiles = format!("{:.2}..{:.2}", x.q1, x.q3);
-                let cpu =
-                    record.x_copy_cpu.or(record.x_read_cpu).map_or(String::new(), |c| format!("  {:>10.2}", c.median));
+                let cpu = cpu.map_or(String::new(), |c| format!("  {:>1$.2}", c.median, unit.len() + 6));
                 let ulp = record.worst_ulp.map_or("-".to_owned(), number);
-                let gb = record.gb_per_s.unwrap_or_default();
-                writeln!(text, "  {:>9.3}  {gb:>8.2}  {:>6.2}  {quartiles:>11}{cpu}  {ulp:>9}", ms.median, x.median)
+                let gb = record.gb_per_s.map_or("-".to_owned(), |gb| format!("{gb:.2}"));
+                let over = if over == unit { String::new() } else { format!("  x {over}") };
+                writeln!(text, "  {:>9.3}  {gb:>8}  {:>7.2}  {quartiles:>11}{cpu}  {ulp:>9}{over}", ms.median, x.median)
             }
             _ => writeln!(text),
         };
@@ -175,10 +202,10 @@ impl Report {
         self.results.iter().filter(|r| r.status == "wrong").count()
     }
 
-    /// The records, a line each. No field holds a comma or a quote.
+    /// The records, a line each. No field holds a quote.
     pub fn csv(&self) -> String {
         let mut text =
-            "rows,cols,variant,role,status,ms,gb_per_s,x_copy,x_copy_q1,x_copy_q3,x_copy_cpu,worst_ulp,x_read,x_read_q1,x_read_q3,x_read_cpu\n".to_owned();
+            "rows,cols,variant,role,status,ms,gb_per_s,x_copy,x_copy_q1,x_copy_q3,x_copy_cpu,worst_ulp,x_read,x_read_q1,x_read_q3,x_read_cpu,choices,x_route,x_route_cpu,x_empty,x_empty_cpu\n".to_owned();
         let cell = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
         for r in &self.results {
             let x = |part: fn(&Spread) -> f64| cell(r.x_copy.as_ref().map(part));
@@ -194,16 +221,22 @@ impl Report {
                 cell(r.x_read.map(|s| s.q1)),
                 cell(r.x_read.map(|s| s.q3)),
                 cell(r.x_read_cpu.map(|s| s.median)),
+                cell(r.choices.map(f64::from)),
+                cell(r.x_route.map(|s| s.median)),
+                cell(r.x_route_cpu.map(|s| s.median)),
+                cell(r.x_empty.map(|s| s.median)),
+                cell(r.x_empty_cpu.map(|s| s.median)),
             ];
+            let name = if r.variant.contains(',') { format!("\"{}\"", r.variant) } else { r.variant.clone() };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{},{},{},{},{},{}", r.rows, r.cols, r.variant, r.role, r.status, cells.join(","));
+            let _ = writeln!(text, "{},{},{name},{},{},{}", r.rows, r.cols, r.role, r.status, cells.join(","));
         }
         text
     }
 }
 
 /// As the workspace's lock file has it: wgpu does not say.
-fn wgpu_version() -> String {
+pub fn wgpu_version() -> String {
     let lock = include_str!("../../../../Cargo.lock");
     let version = lock.lines().skip_while(|line| *line != "name = \"wgpu\"").nth(1);
     version.and_then(|line| line.split('"').nth(1)).unwrap_or("unknown").to_owned()

@@ -118,6 +118,10 @@ pub enum Yardstick {
     Copy,
     /// One read.
     Read,
+    /// The routing of the same shape.
+    Route,
+    /// A dispatch that does nothing.
+    Empty,
 }
 
 impl Yardstick {
@@ -126,6 +130,8 @@ impl Yardstick {
         match self {
             Self::Copy => "copy",
             Self::Read => "read",
+            Self::Route => "route",
+            Self::Empty => "empty",
         }
     }
 }
@@ -134,6 +140,10 @@ impl Yardstick {
 pub struct Outcome {
     /// Rows and columns.
     pub shape: (u32, u32),
+    /// Choices of each row, where rows are routed.
+    pub choices: Option<u32>,
+    /// The shape in words.
+    pub title: String,
     /// What the yardstick does.
     pub yardstick: Yardstick,
     /// Its name and time.
@@ -148,6 +158,8 @@ pub struct Entrant {
     pub name: String,
     /// `chosen` (by `select`), `other` or `rival`.
     pub role: &'static str,
+    /// What its times are divided by.
+    pub over: Yardstick,
     /// What came of it.
     pub standing: Standing,
 }

@@ -7,7 +7,8 @@ use onesum::sample::{Operands, Options, Schedule, Spec, Status, Variant};
 use onesum::softmax::{self, Dtype, PerRow, RowMap, Shape, Tier};
 use onesum::{Bound, Caps, Matrix};
 
-use super::rounds::{Entrant, Outcome, Plan, Runner, Standing, Yardstick, fastest, take_turns};
+use super::raw::{Raw, fastest_read, pipeline, raw};
+use super::rounds::{Entrant, Outcome, Plan, Runner, Standing, Yardstick, take_turns};
 use crate::check;
 use crate::device::Turn;
 use crate::elements::encode;
@@ -59,21 +60,6 @@ fn runnable<'a>(caps: &'a Caps, shape: &'a Shape) -> impl Iterator<Item = Varian
     Variant::all().filter(|v| v.supported(caps).is_ok() && v.max_columns() >= shape.cols)
 }
 
-/// Work that is not the library's: one pipeline, one bind group.
-struct Raw {
-    pipeline: wgpu::ComputePipeline,
-    group: wgpu::BindGroup,
-    groups: [u32; 2],
-}
-
-impl Turn for Raw {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.group, &[]);
-        pass.dispatch_workgroups(self.groups[0], self.groups[1], 1);
-    }
-}
-
 /// Softmax, then what draws from it.
 struct Both(Bound, Raw);
 
@@ -82,31 +68,6 @@ impl Turn for Both {
         self.0.record(pass);
         self.1.record(pass);
     }
-}
-
-fn pipeline(gpu: &Gpu, label: &str, text: &'static str, constants: &[(&str, f64)]) -> wgpu::ComputePipeline {
-    let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some(label),
-        source: wgpu::ShaderSource::Wgsl(text.into()),
-    });
-    gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(label),
-        layout: None,
-        module: &module,
-        entry_point: None,
-        compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
-        cache: None,
-    })
-}
-
-fn raw(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer], groups: [u32; 2]) -> Raw {
-    let entries: Vec<_> = (0..)
-        .zip(buffers)
-        .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-        .collect();
-    let layout = &pipeline.get_bind_group_layout(0);
-    let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
-    Raw { pipeline: pipeline.clone(), group, groups }
 }
 
 fn uniform_of(gpu: &Gpu, words: [u32; 4]) -> wgpu::Buffer {
@@ -300,7 +261,7 @@ impl<'a> Contest<'a> {
 
     /// Lets all take turns; tells after each round.
     pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
-        let (name, mut read) = self.fastest_read()?;
+        let (name, mut read) = fastest_read(self.gpu, self.plan, &self.src, self.logits.len())?;
         let timed = self.entrants.iter_mut().filter_map(|(.., candidate)| candidate.as_mut().ok());
         take_turns(self.gpu, self.plan, std::iter::once(&mut read).chain(timed), tell)?;
         let entrants = self.entrants.iter().map(|(name, role, candidate)| {
@@ -308,33 +269,16 @@ impl<'a> Contest<'a> {
                 Ok(runner) => Standing::Timed(runner.timing(&read, self.plan.cpu, None, self.checked.len())),
                 Err(standing) => standing.clone(),
             };
-            Entrant { name: name.clone(), role, standing }
+            Entrant { name: name.clone(), role, over: Yardstick::Read, standing }
         });
         Ok(Outcome {
             shape: (self.shape.rows, self.shape.cols),
+            choices: None,
+            title: format!("{} x {}", self.shape.rows, self.shape.cols),
             yardstick: Yardstick::Read,
             entrants: entrants.collect(),
             unit: (name, read.timing(&read, self.plan.cpu, None, 0)),
         })
-    }
-
-    fn fastest_read(&self) -> Result<(String, Runner), Failure> {
-        let mut all = Vec::new();
-        for (width, quads) in [(8_u32, 128_u32), (8, 1024), (256, 4), (256, 16)] {
-            if width > self.gpu.library.caps().max_invocations {
-                continue;
-            }
-            let constants = [("WIDTH", f64::from(width)), ("QUADS", f64::from(quads))];
-            let pipeline = pipeline(self.gpu, "read", include_str!("read.wgsl"), &constants);
-            let groups = (self.logits.len() as u64 / 4).div_ceil(u64::from(width * quads)).max(1);
-            let side = groups.min(65_535);
-            let grid = [side as u32, groups.div_ceil(side) as u32];
-            let dst = self.gpu.allocate(u64::from(grid[0]) * u64::from(grid[1]) * u64::from(width) * 4)?;
-            let turns =
-                self.src.iter().map(|src| Box::new(raw(self.gpu, &pipeline, &[src, &dst], grid)) as Box<dyn Turn>);
-            all.push((format!("read/f32/baseline/w{width}q{quads}/x4"), Runner::new(turns.collect(), self.bytes())));
-        }
-        fastest(self.gpu, self.plan, all)?.ok_or_else(|| Failure::error("no kernel reads on this adapter"))
     }
 }
 

@@ -45,6 +45,33 @@ pub(super) fn read_words(source: &mut dyn Source, len: u64) -> Result<(Vec<usize
     Ok((shape, bytes.as_chunks().0.iter().map(|&b| u32::from_le_bytes(b)).collect()))
 }
 
+/// Reads the whole numbers in a file of `len` bytes: their shape, and their values.
+pub(super) fn read_integers(source: &mut dyn Source, len: u64) -> Result<(Vec<usize>, Vec<i64>), Problem> {
+    let (text, found) = header_text(source, len)?;
+    let Header { descr, fortran_order, shape } = Scan { rest: &text }.header()?;
+    let size = match descr {
+        "<u4" | "<i4" => 4,
+        "<i8" => 8,
+        other => {
+            let found = format!("{:?}{}", excerpt(other), kind(other));
+            return Err(Problem::Dtype { expected: "u4, i4 or i8 ('<')", found });
+        }
+    };
+    if fortran_order && shape.len() > 1 {
+        return Err(Format::Npy.malformed("expected whole numbers in C order, got Fortran order"));
+    }
+    check_length(&shape, size, found)?;
+    let mut bytes = Vec::new();
+    Read::take(&mut *source, found).read_to_end(&mut bytes).map_err(Problem::Read)?;
+    let words = || bytes.as_chunks().0.iter().copied();
+    let values = match descr {
+        "<u4" => words().map(|b| u32::from_le_bytes(b).into()).collect(),
+        "<i4" => words().map(|b| i32::from_le_bytes(b).into()).collect(),
+        _ => bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect(),
+    };
+    Ok((shape, values))
+}
+
 fn check_length(shape: &[usize], size: usize, found: u64) -> Result<(), Problem> {
     let expected = match count(shape) {
         Some(values) => (values * size) as u64,

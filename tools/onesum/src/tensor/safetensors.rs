@@ -8,6 +8,7 @@ use std::io::SeekFrom;
 
 use ::safetensors::tensor::{Dtype as SafeDtype, Metadata, TensorInfo};
 
+use super::save::Words;
 use super::{Dtype, Format, Problem, Source, Stored, Tensor, read_array, read_header, read_values};
 
 /// The longest header that is parsed: the limit of the reference implementation.
@@ -81,8 +82,23 @@ pub(super) fn header(name: &str, tensor: &Tensor) -> Result<Vec<u8>, Problem> {
         Dtype::Bf16 => (SafeDtype::BF16, 2),
     };
     let data_offsets = (0, tensor.data.len() * size);
-    let info = TensorInfo { dtype, shape: tensor.shape.clone(), data_offsets };
-    let metadata = Metadata::new(None, vec![(name.to_owned(), info)]).map_err(|e| Format::Safetensors.malformed(e))?;
+    encoded(vec![(name.to_owned(), TensorInfo { dtype, shape: tensor.shape.clone(), data_offsets })])
+}
+
+/// The same of whole numbers.
+pub(super) fn header_of_words(arrays: &[Words<'_>]) -> Result<Vec<u8>, Problem> {
+    let mut end = 0;
+    let info = |array: &Words<'_>| {
+        let start = end;
+        end += array.values.len() * 4;
+        let data_offsets = (start, end);
+        (array.name.to_owned(), TensorInfo { dtype: SafeDtype::U32, shape: array.shape.clone(), data_offsets })
+    };
+    encoded(arrays.iter().map(info).collect())
+}
+
+fn encoded(tensors: Vec<(String, TensorInfo)>) -> Result<Vec<u8>, Problem> {
+    let metadata = Metadata::new(None, tensors).map_err(|e| Format::Safetensors.malformed(e))?;
     let mut json = serde_json::to_vec(&metadata).map_err(|e| Format::Safetensors.malformed(e))?;
     json.resize(json.len().next_multiple_of(8), b' ');
     Ok([(json.len() as u64).to_le_bytes().as_slice(), &json].concat())

@@ -67,6 +67,34 @@ pub fn write_indices(path: &Path, shape: &[usize], values: &[u32]) -> Result<(),
     save().map_err(|problem| TensorError::at(path, problem))
 }
 
+/// Whole numbers of 32 bits, and their name in a `.safetensors` file.
+pub struct Words<'a> {
+    /// The name.
+    pub name: &'static str,
+    /// The length of each axis.
+    pub shape: Vec<usize>,
+    /// The values in C order.
+    pub values: &'a [u32],
+}
+
+/// Writes whole numbers as u32, as safely as a tensor: one array to a `.npy` file, any number of them to a `.safetensors` file.
+///
+/// # Errors
+///
+/// [`TensorError::File`].
+pub fn write_words(path: &Path, arrays: &[Words<'_>]) -> Result<(), TensorError> {
+    let save = || {
+        let header = match (format_of(path)?, arrays) {
+            (Format::Npy, [one]) => npy::header("<u4", &one.shape)?,
+            (Format::Npy, _) => return Err(Problem::ManyInNpy),
+            (Format::Safetensors, _) => safetensors::header_of_words(arrays)?,
+        };
+        let data: Vec<u8> = arrays.iter().flat_map(|a| a.values).flat_map(|v| v.to_le_bytes()).collect();
+        put(path, |out| out.write_all(&header).and_then(|()| out.write_all(&data)))
+    };
+    save().map_err(|problem| TensorError::at(path, problem))
+}
+
 /// Writes a text file as safely as a tensor: all of it, or none.
 ///
 /// # Errors
