@@ -83,7 +83,7 @@ pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, form: Form) 
     add(o.valid, "+valid");
     let mut overrides = vec![("WIDTH", f64::from(variant.width)), ("LANES", f64::from(variant.lanes))];
     if row {
-        let columns = variant.columns(experts);
+        let columns = Variant::columns(experts);
         add(true, &format!("+c{columns}"));
         overrides.extend([
             ("COLUMNS", f64::from(columns)),

@@ -120,7 +120,7 @@ impl Variant {
     }
 
     /// Room for the keys of a row: a few sizes, so that not every number of experts is a pipeline.
-    pub(super) fn columns(&self, experts: u32) -> u32 {
+    pub(super) fn columns(experts: u32) -> u32 {
         experts.max(64).next_power_of_two()
     }
 
@@ -136,7 +136,7 @@ impl Variant {
 
     fn workgroup_bytes(&self, options: &Options, choices: u32, experts: u32) -> u32 {
         let shelf = if self.tier == Tier::Shuffle { 0 } else { self.width * 16 };
-        let keys = self.rows() * self.columns(experts);
+        let keys = self.rows() * Self::columns(experts);
         4 * (keys + self.group_keys(options) + 2 * self.chosen(choices)) + shelf
     }
 
