@@ -32,7 +32,7 @@ fn quick_profile_on_every_adapter() {
         let eight = caps.max_storage_buffers >= 8;
         for (kind, floor, able) in [
             ("router/lane/baseline", if eight { 900 } else { 700 }, true),
-            ("router/row/baseline", if eight { 1600 } else { 1300 }, caps.max_workgroup_bytes >= 32_768),
+            ("router/row/baseline", if eight { 1500 } else { 1200 }, caps.max_workgroup_bytes >= 32_768),
             ("router/row/shuffle", 200, caps.subgroup && caps.min_subgroup_size >= 8),
             ("router/row/subgroup", 200, caps.subgroup),
         ] {

@@ -18,7 +18,7 @@ const FAINT: f64 = 1.081e-30;
 const LEAST_SHARE: f64 = 3.2e-30;
 
 /// How far the weights of a token's experts (not mapped) may be from [`Problem::weights`]; `None` where the formulas have no
-/// finite value to be near: a logit, after bias and noise, that is NaN or +inf, or that overflows.
+/// finite value to be near: a logit, after bias and noise, that is NaN or +inf, or that overflows; a softplus above 2¹⁰⁰.
 ///
 /// With u = 2⁻²⁴, and the errors of the functions in [`exact`](crate::exact) in units of u:
 ///
@@ -51,7 +51,10 @@ pub fn route_budgets(problem: &Problem<'_>, token: usize, experts: &[u32]) -> Op
         (finite || (z == f32::NEG_INFINITY && l.z == f64::NEG_INFINITY))
             && !(spec.scoring == Scoring::SqrtSoftplus && z > 1e30)
     };
-    if !rounded.iter().zip(&logits).all(has_budget) {
+    let deviates = spec.options.noise == Some(Noise::Normal);
+    let saturated = |&d: &f32| deviates && d > 1e30;
+    let deviations = problem.deviations.iter().skip(token * problem.experts).take(problem.experts);
+    if deviations.into_iter().any(saturated) || !rounded.iter().zip(&logits).all(has_budget) {
         return None;
     }
     let (scale, choices) = (f64::from(spec.scale.abs()), experts.len() as f64);

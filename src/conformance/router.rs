@@ -505,7 +505,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
         let turn = Variant::all().filter(same).position(|v| v == variant).unwrap_or(0);
         let every = match (variant.input, variant.tier, variant.schedule) {
             (Dtype::F32, Tier::Baseline, Schedule::Lane) => 4,
-            (Dtype::F32, Tier::Baseline, Schedule::Row) => 6,
+            (Dtype::F32, Tier::Baseline, Schedule::Row) => 8,
             (Dtype::F32, ..) => 11,
             _ => 27,
         };
