@@ -139,8 +139,9 @@ fn spec(experts: u32, choices: u32) -> Spec {
     Spec::new(Shape::new(1, experts), choices)
 }
 
-fn with(spec: Spec, options: Options) -> Spec {
-    Spec { options, ..spec }
+fn with(mut spec: Spec, options: Options) -> Spec {
+    spec.options = options;
+    spec
 }
 
 const NONE: Options =

@@ -22,7 +22,7 @@ const LEAST_SHARE: f64 = 3.2e-30;
 ///
 /// With u = 2⁻²⁴, and the errors of the functions in [`exact`](crate::exact) in units of u:
 ///
-/// **Logits.** δ_e, how far z_e is off: 0 without options. A bias is one sum: u·abs(z). A cap: 1/cap, the product, tanh (whose
+/// **Logits.** `δ_e`, how far `z_e` is off: 0 without options. A bias is one sum: u·abs(z). A cap: 1/cap, the product, tanh (whose
 /// condition number is at most 1) and the product, u + u + 8u + u = 11u·abs(z), and what was off before, as the cap's slope is at
 /// most 1. Normal noise, a step n·σ with n as drawn: softplus 8u, the sum and the product 1u each, 10u·abs(n·σ), and the last sum
 /// u·abs(z); σ lacks at most exp(−69). Numbers below 2⁻¹²⁶ count as 0.

@@ -124,7 +124,6 @@ impl Fill {
         };
         let odd = token % 2 == 1;
         match self {
-            Self::Normal | Self::OneNan | Self::Infinite => bell(random),
             Self::Ties => random.below(5) as f32 - 2.0,
             Self::Equal => 0.25,
             Self::Neighbours => above_one(random.below(6)) * if odd { -1.0 } else { 1.0 },
@@ -133,11 +132,8 @@ impl Fill {
             Self::Negative => random.uniform(-30.0, -20.0),
             Self::Lowest => f32::NEG_INFINITY,
             Self::SomeExcluded if random.below(3) == 0 => f32::NEG_INFINITY,
-            Self::SomeExcluded => bell(random),
-            Self::Scarce if column == token % experts || column == experts - 1 => bell(random),
-            Self::Scarce => f32::NEG_INFINITY,
+            Self::Scarce if column != token % experts && column != experts - 1 => f32::NEG_INFINITY,
             Self::ManyNan if odd || random.below(8) > 0 => f32::NAN.copysign(sign),
-            Self::ManyNan => bell(random),
             Self::Special => match random.below(10) {
                 0 => f32::NAN.copysign(sign),
                 1 => f32::INFINITY.copysign(sign),
@@ -155,7 +151,6 @@ impl Fill {
             },
             Self::Masked if random.below(3) == 0 || (odd && column > 1) => -1e30,
             Self::Floor if odd || random.below(3) == 0 => f32::MIN,
-            Self::Masked | Self::Floor => bell(random),
             Self::Huge => (random.below(7) as f32 - 3.0) * 1e30,
             Self::Wide if column < 4 && odd => random.uniform(-300.0, -290.0),
             Self::Wide => random.uniform(-200.0, 200.0),
@@ -171,6 +166,15 @@ impl Fill {
                 let x = f32::from_bits(random.bits() as u32);
                 if x.is_nan() { f32::NAN.copysign(x) } else { x }
             }
+            // Those that have something else at times have this for the rest.
+            Self::Normal
+            | Self::SomeExcluded
+            | Self::Scarce
+            | Self::OneNan
+            | Self::ManyNan
+            | Self::Infinite
+            | Self::Masked
+            | Self::Floor => bell(random),
         }
     }
 
@@ -673,9 +677,9 @@ fn check(case: &Case, data: &Data, results: &Results) -> Result<(), Failure> {
     // By their own numbers.
     let plain = Problem { map: None, valid: None, ..problem };
     let valid = problem.valid.unwrap_or(case.tokens).min(case.tokens);
-    for token in 0..valid as usize {
-        let chosen = if spec.options.map { plain.route(token).experts } else { routes[token].experts.clone() };
-        let chosen = &chosen[..case.choices as usize];
+    for (token, route) in routes.iter().enumerate().take(valid as usize) {
+        let own = if spec.options.map { plain.route(token).experts } else { route.experts.clone() };
+        let chosen = &own[..case.choices as usize];
         distinct(case, token, chosen)?;
         let weights = &results.weights[token * width..][..chosen.len()];
         within(&plain, token, chosen, weights)?;

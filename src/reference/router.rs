@@ -1,4 +1,4 @@
-//! MoE routing: experts and weights to the bit, one token at a time, and the exact weights in f64.
+//! Routing to experts (`MoE`): experts and weights to the bit, one token at a time, and the exact weights in f64.
 
 use crate::exact::{
     decay, exponential, hyperbolic_tangent, normal, raised, reciprocal, root, settled, sigmoid, softplus,
