@@ -10,7 +10,7 @@ use onesum::accuracy::{Budget, route_budgets};
 use onesum::conformance::router::cases;
 use onesum::conformance::{Profile, run};
 use onesum::exact::normal;
-use onesum::host::{Gpu, adapters};
+use onesum::host::{Gpu, HostError, adapters};
 use onesum::noise::{Domain, Stream};
 use onesum::reference::router::{Problem, Route};
 use onesum::router::*;
@@ -171,6 +171,27 @@ fn presets() {
         }
     }
     assert!("mistral".parse::<Preset>().unwrap_err().contains("mixtral"));
+}
+
+/// The way without an engine, with a bias and without; what is not the shape is refused.
+#[test]
+fn host_convenience() {
+    let gpu = common::gpu();
+    for preset in [Preset::Mixtral, Preset::GptOss] {
+        let spec = preset.spec(7);
+        let experts = spec.shape.cols as usize;
+        let logits = common::logits(1, 7 * experts);
+        let bias = if spec.options.bias.is_some() { common::logits(2, experts) } else { Vec::new() };
+        let (chosen, weights) = gpu.route(&spec, &logits, &bias).unwrap();
+        let problem = Problem { bias: &bias, ..Problem::new(&spec, &logits, experts) };
+        assert_eq!((chosen, weights.iter().map(|w| w.to_bits()).collect()), expected(&problem), "{preset}");
+        for (logits, bias) in [(&logits[1..], &bias[..]), (&logits[..], &logits[..3])] {
+            let error = gpu.route(&spec, logits, bias).unwrap_err();
+            assert!(matches!(error, HostError::Length { .. }), "{error}");
+        }
+        let noisy = Spec { options: onesum::router::Options { valid: true, ..spec.options }, ..spec.clone() };
+        assert!(gpu.route(&noisy, &logits, &bias).unwrap_err().to_string().contains("valid"));
+    }
 }
 
 /// Numbers of experts that are no power of two, one, and about the most; as many choices as experts.

@@ -1,4 +1,3 @@
-#![allow(dead_code)]
 //! A window in a buffer of its own, with a pattern before, between and after its rows that nobody may touch.
 
 use super::Failure;

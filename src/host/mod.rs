@@ -4,7 +4,7 @@
 
 use crate::noise::Stream;
 use crate::softmax::{Operands, PARTIAL_BYTES, PerRow, Shape, Spec};
-use crate::{BindError, Bound, BuildError, Caps, Library, Matrix, sample};
+use crate::{BindError, Bound, BuildError, Caps, Library, Matrix, router, sample};
 
 /// What can go wrong between a program and its adapter.
 #[derive(Debug, thiserror::Error)]
@@ -340,5 +340,46 @@ impl Gpu {
         self.run(&[&kernel.bind(&operands)?])?;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.download(&dst, u64::from(rows) * 4)?);
         Ok(words.into_iter().map(sample::Status::of).collect())
+    }
+
+    /// The experts of each token and their weights, `[tokens, spec.width()]` each, from logits `[tokens, experts]` of the shape
+    /// that `spec` names. `bias` is empty unless the specification asks for one. The whole way in one call, for f32 logits and
+    /// the options that take no other operand.
+    ///
+    /// ```no_run
+    /// use onesum::router::Preset;
+    ///
+    /// let gpu = onesum::host::Gpu::open(None)?;
+    /// let (experts, weights) = gpu.route(&Preset::Mixtral.spec(1), &[0.1, 2.0, -1.0, 0.3, 0.0, 1.5, 0.2, -0.4], &[])?;
+    /// assert_eq!(experts, [1, 5]); // on every device
+    /// # Ok::<(), onesum::host::HostError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the data are not the shape, the specification asks for more, or the device cannot do it.
+    pub fn route(&self, spec: &router::Spec, logits: &[f32], bias: &[f32]) -> Result<(Vec<u32>, Vec<f32>), HostError> {
+        let (tokens, experts, width) = (spec.shape.rows, spec.shape.cols, spec.width());
+        let biases = if spec.options.bias.is_some() { 1 } else { 0 };
+        for (rows, got) in [(tokens, logits.len()), (biases, bias.len())] {
+            let expected = u64::from(rows) * u64::from(experts);
+            if got as u64 != expected {
+                return Err(HostError::Length { rows, cols: experts, expected, got: got as u64 });
+            }
+        }
+        let kernel = self.library.router(spec)?;
+        let (src, offsets) = (self.upload(bytemuck::cast_slice(logits))?, self.upload(bytemuck::cast_slice(bias))?);
+        let bytes = u64::from(tokens) * u64::from(width) * 4;
+        let (chosen, weights) = (self.allocate(bytes)?, self.allocate(bytes)?);
+        let operands = router::Operands {
+            bias: spec.options.bias.map(|_| Matrix::new(&offsets, 1, experts)),
+            ..router::Operands::new(
+                Matrix::new(&src, tokens, experts),
+                Matrix::new(&chosen, tokens, width),
+                Matrix::new(&weights, tokens, width),
+            )
+        };
+        self.run(&[&kernel.bind(&operands)?])?;
+        let (chosen, weights) = (self.download(&chosen, bytes)?, self.download(&weights, bytes)?);
+        Ok((bytemuck::pod_collect_to_vec(&chosen), bytemuck::pod_collect_to_vec(&weights)))
     }
 }
