@@ -359,7 +359,7 @@ impl Gpu {
     /// When the data are not the shape, the specification asks for more, or the device cannot do it.
     pub fn route(&self, spec: &router::Spec, logits: &[f32], bias: &[f32]) -> Result<(Vec<u32>, Vec<f32>), HostError> {
         let (tokens, experts, width) = (spec.shape.rows, spec.shape.cols, spec.width());
-        let biases = if spec.options.bias.is_some() { 1 } else { 0 };
+        let biases = u32::from(spec.options.bias.is_some());
         for (rows, got) in [(tokens, logits.len()), (biases, bias.len())] {
             let expected = u64::from(rows) * u64::from(experts);
             if got as u64 != expected {

@@ -14,7 +14,7 @@
 //! One dispatch, one read of the logits (two where scores are shares of the whole row's softmax, or groups compete), 8 bytes
 //! written per choice. Order: value descending, index ascending, NaN last, −0 = +0, so that every row has K distinct
 //! experts, whatever is in it. **Experts and weights are the same bits on every device, in every variant and on the CPU**
-//! ([`reference::router::route`](crate::reference::router::route)); the weights are within a derived budget of
+//! ([`Problem::route`](crate::reference::router::Problem::route)); the weights are within a derived budget of
 //! the exact ones. `docs/semantics.md` says what comes of NaN, infinities, ties, padding and sentinels.
 //!
 //! ```
