@@ -25,7 +25,7 @@ pub enum BuildError {
         available: u64,
     },
     /// The operands in use need more storage buffers than the device allows in one stage.
-    #[error("{} storage buffers are needed ({}), this device allows {available}: leave an option out, work in place, or ask the device for a higher max_storage_buffers_per_shader_stage", operands.len(), operands.join(", "))]
+    #[error("{} storage buffers are needed ({}), this device allows {available}: leave an option out, work in place where the kernel can, or ask the device for a higher max_storage_buffers_per_shader_stage", operands.len(), operands.join(", "))]
     TooManyBuffers {
         /// The operands that need one each.
         operands: Vec<&'static str>,
@@ -116,7 +116,7 @@ pub enum BindError {
         what: &'static str,
     },
     /// An output overlaps another operand, and is not exactly the input either.
-    #[error("{what} overlaps {other}: give disjoint windows, or the very same one for in-place work")]
+    #[error("{what} overlaps {other}: give disjoint windows, or where the kernel works in place the very same one")]
     Overlap {
         /// The output.
         what: &'static str,
@@ -187,7 +187,8 @@ pub enum BindError {
         /// What came.
         got: String,
     },
-    /// The device is lost or out of memory, or a buffer is destroyed or another device's.
+    /// The device is lost or out of memory, or a buffer is destroyed or another device's. (wgpu itself panics on a buffer of
+    /// another `wgpu::Instance`.)
     #[error("the device refused to bind: {message}")]
     Device {
         /// What wgpu said.

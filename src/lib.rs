@@ -7,7 +7,7 @@
 //! use onesum::softmax::{Shape, Spec};
 //! use onesum::{Library, Matrix};
 //!
-//! // Any device will do; this one computes nothing, so that the example runs everywhere.
+//! // Any device will do; this one computes nothing, so that the example runs everywhere (with wgpu's feature `noop`).
 //! let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
 //! # let buffer = || device.create_buffer(&wgpu::BufferDescriptor {
 //! #     label: None, size: 4 * 32 * 1000, usage: wgpu::BufferUsages::STORAGE, mapped_at_creation: false });

@@ -7,7 +7,9 @@ use crate::BindError;
 ///
 /// Every operand comes in this form, so strides and sub-windows of a pooled buffer are normal. Everything is
 /// counted in elements; what an element is, the kernel's specification says. Offsets need no alignment beyond
-/// the element's own.
+/// the element's own, unless a specification promises quads ([`Shape::quads`](crate::softmax::Shape), which its `new` sets
+/// where the columns allow it): then offset, columns and stride are multiples of four. Windows of one buffer that a kernel
+/// writes to lie `min_storage_buffer_offset_alignment` bytes apart or more, 256 by default.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     /// The buffer. Its usage must contain `STORAGE`.

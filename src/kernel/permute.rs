@@ -22,32 +22,63 @@
 //! [`reference::permute`](crate::reference::permute) gives it, as long as no product or sum is subnormal. With experts that
 //! change nothing, combine of dispatch is x · Σ w. `docs/semantics.md` has special values, `docs/accuracy.md` the error.
 //!
+//! A whole layer, from the router's logits to the sum of what experts have made, nothing read back:
+//!
 //! ```
 //! use onesum::permute::{CombineOperands, CombineSpec, DispatchOperands, DispatchSpec, Shape};
-//! use onesum::{Library, Matrix};
+//! use onesum::{Library, Matrix, plan, router};
 //!
-//! let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+//! // Wants wgpu's feature `noop`; any device will do.
+//! let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
 //! # let buffer = |words: u32| device.create_buffer(&wgpu::BufferDescriptor {
 //! #     label: None, size: 4 * u64::from(words), usage: wgpu::BufferUsages::STORAGE, mapped_at_creation: false });
-//! let (tokens, choices, hidden) = (16, 2, 64);
-//! let slots = tokens * choices;
-//! # let (x, sorted, inputs) = (buffer(tokens * hidden), buffer(slots), buffer(slots * hidden));
-//! # let (y, inverse, weights, out) = (buffer(slots * hidden), buffer(slots), buffer(slots), buffer(tokens * hidden));
+//! let (tokens, hidden, block) = (16, 64, 32);
 //! let library = Library::new(&device)?;
+//! let spec = router::Preset::Qwen3.spec(tokens);
+//! let (experts, choices) = (spec.shape.cols, spec.width());
+//! let plan_spec = plan::Spec { block: Some(block), ..plan::Spec::new(tokens, choices, experts) };
+//! let plan = library.plan(&plan_spec)?;
+//! // Rows that experts work on: fixed, whatever is chosen. Slots without a token are zeros.
+//! let slots = u32::try_from(plan.slots(tokens))?;
+//! let scratch_words = u32::try_from(plan.scratch_bytes(tokens) / 4)?;
+//! # let (logits, chosen, weights) = (buffer(tokens * experts), buffer(tokens * choices), buffer(tokens * choices));
+//! # let (counts, offsets, sorted, inverse) = (buffer(experts), buffer(experts + 1), buffer(slots), buffer(tokens * choices));
+//! # let (scratch, x, out) = (buffer(scratch_words.max(1)), buffer(tokens * hidden), buffer(tokens * hidden));
+//! # let (inputs, outputs) = (buffer(slots * hidden), buffer(slots * hidden));
+//! let chosen = Matrix::new(&chosen, tokens, choices);
+//! let weights = Matrix::new(&weights, tokens, choices);
+//! let (sorted, inverse) = (Matrix::new(&sorted, 1, slots), Matrix::new(&inverse, tokens, choices));
+//! let route = library.router(&spec)?.bind(&router::Operands::new(
+//!     Matrix::new(&logits, tokens, experts), chosen, weights))?;
+//! let plan = plan.bind(&plan::Operands {
+//!     scratch: Some(Matrix::new(&scratch, 1, scratch_words)),
+//!     ..plan::Operands::new(
+//!         chosen, Matrix::new(&counts, 1, experts), Matrix::new(&offsets, 1, experts + 1), sorted, inverse)
+//! })?;
 //! let shape = Shape::new(tokens, choices, hidden);
 //! let dispatch = library.dispatch(&DispatchSpec::new(shape))?.bind(&DispatchOperands {
 //!     x: Matrix::new(&x, tokens, hidden),
-//!     sorted: Matrix::new(&sorted, 1, slots),
+//!     sorted,
 //!     weights: None,
 //!     out: Matrix::new(&inputs, slots, hidden), // what the experts read
 //! })?;
 //! let combine = library.combine(&CombineSpec::new(shape))?.bind(&CombineOperands {
-//!     y: Matrix::new(&y, slots, hidden), // what they wrote
-//!     inverse: Matrix::new(&inverse, tokens, choices),
-//!     weights: Some(Matrix::new(&weights, tokens, choices)),
+//!     y: Matrix::new(&outputs, slots, hidden), // what they wrote
+//!     inverse,
+//!     weights: Some(weights),
 //!     out: Matrix::new(&out, tokens, hidden),
 //! })?;
-//! assert_eq!((dispatch.dispatches(), combine.dispatches()), (1, 1));
+//!
+//! let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+//! {
+//!     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+//!     for step in [&route, &plan, &dispatch] {
+//!         step.record(&mut pass);
+//!     }
+//!     // The experts' own matrix products: rows offsets[e] to offsets[e + 1] of `inputs` are expert e's.
+//!     combine.record(&mut pass);
+//! }
+//! queue.submit([encoder.finish()]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

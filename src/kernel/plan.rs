@@ -70,8 +70,8 @@ use sources::{Form, Stage, program};
 /// No expert, no pair, no slot.
 pub const NONE: u32 = u32::MAX;
 
-/// The most choices of a token.
-pub const MAX_CHOICES: u32 = 64;
+/// The most choices of a token: what a router makes, shared experts counted.
+pub const MAX_CHOICES: u32 = 128;
 
 /// The most experts.
 pub const MAX_EXPERTS: u32 = 4096;
@@ -156,7 +156,7 @@ impl Spec {
             let bad = || BuildError::BadOption { what, expected, got: value.to_string() };
             if range.contains(&value) { Ok(()) } else { Err(bad()) }
         };
-        within("k", self.k, 1..=MAX_CHOICES, "from 1 to 64")?;
+        within("k", self.k, 1..=MAX_CHOICES, "from 1 to 128")?;
         within("experts", self.experts, 1..=MAX_EXPERTS, "from 1 to 4096")?;
         within("block", self.block.unwrap_or(1), 1..=u32::MAX, "at least 1")?;
         let rows = self.outputs.arguments.map_or(1, |a| a.rows_per_group);

@@ -61,8 +61,8 @@ pub const MAX_TOKENS: u32 = 1 << 20;
 /// The most experts.
 pub const MAX_EXPERTS: u32 = 4096;
 
-/// The most choices of a token.
-pub const MAX_CHOICES: u32 = 64;
+/// The most choices of a token: what a router makes, shared experts counted.
+pub const MAX_CHOICES: u32 = 128;
 
 /// From this magnitude on, a weight is not added up but counted as bad, as one that is not finite.
 pub const WEIGHT_LIMIT: f32 = 65_536.0;
@@ -350,7 +350,7 @@ impl Stats {
         for (what, number, from, to, expected) in [
             ("tokens", src.rows, 0, MAX_TOKENS, "at most 1048576"),
             ("experts", src.cols, 1, MAX_EXPERTS, "from 1 to 4096"),
-            ("choices", experts.cols, 1, MAX_CHOICES, "from 1 to 64"),
+            ("choices", experts.cols, 1, MAX_CHOICES, "from 1 to 128"),
         ] {
             if !(from..=to).contains(&number) {
                 return Err(BindError::BadOption { what, expected, got: number.to_string() });
