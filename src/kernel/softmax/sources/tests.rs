@@ -272,7 +272,7 @@ fn every_file_is_used() {
 fn write_texts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/wgsl");
     std::fs::create_dir_all(&folder).unwrap();
-    for program in representative() {
+    for program in representative().into_iter().chain(routing()) {
         let text = program.text(Dialect::Browser);
         let widths: Vec<_> = program.overrides.iter().map(|(name, value)| format!("// {name} {value}\n")).collect();
         let name = program.name.replace('/', "-");
