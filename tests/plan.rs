@@ -285,7 +285,7 @@ fn bad_specifications_are_refused() {
     let plain = Spec::new(70, 4, 31);
     let error = |spec: &Spec| noop.library.plan(spec).unwrap_err().to_string();
     assert!(error(&Spec { k: 0, ..plain.clone() }).contains("k must be from 1 to 128"));
-    assert!(error(&Spec { k: 65, ..plain.clone() }).contains("not 65"));
+    assert!(error(&Spec { k: 129, ..plain.clone() }).contains("not 129"));
     assert!(error(&Spec { experts: 0, ..plain.clone() }).contains("experts must be from 1 to 4096"));
     assert!(error(&Spec { experts: 4097, ..plain.clone() }).contains("not 4097"));
     assert!(error(&Spec { block: Some(0), ..plain.clone() }).contains("block must be at least 1"));

@@ -131,7 +131,7 @@ pub struct Variant {
 }
 
 /// (width, lanes, tokens of a workgroup at most). The first is for adapters that run on a CPU.
-const GEOMETRIES: [(u32, u32, u32); 3] = [(8, 1, 128), (64, 16, 64), (256, 16, 64)];
+const GEOMETRIES: [(u32, u32, u32); 3] = [(8, 1, 96), (64, 16, 64), (256, 16, 64)];
 
 /// Bytes of workgroup memory besides those of tokens and invocations: head and counters.
 const COUNTER_BYTES: u32 = 4 * (12 + 256 * 6);

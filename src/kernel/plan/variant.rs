@@ -162,7 +162,7 @@ mod tests {
         let mut looked_at = 0;
         for variant in Variant::ALL {
             for experts in [1, 8, 128, MAX_EXPERTS] {
-                for (tokens, k) in [(1, 1), (1, 64), (64, 8), (4096, 8), (70_000, 10), (1 << 20, 64), (1 << 26, 8)] {
+                for (tokens, k) in [(1, 1), (1, 128), (64, 8), (4096, 8), (70_000, 10), (1 << 20, 128), (1 << 26, 8)] {
                     for block in [None, Some(1), Some(128), Some(4096)] {
                         let spec = Spec { block, ..Spec::new(tokens, k, experts) };
                         let (items, slots) = (tokens * k, spec.slots(tokens));
