@@ -2,6 +2,7 @@
 
 mod gumbel;
 mod operands;
+mod paths;
 mod route;
 mod sample;
 
@@ -18,6 +19,7 @@ use crate::failure::Failure;
 use crate::job::{Job, Outcome};
 use crate::tensor::{Dtype, Tensor, move_axis_back, move_axis_last, resolve_axis};
 use crate::terminal::{remark, say, say_json};
+use paths::Named;
 
 /// Run a kernel on tensors in files.
 #[derive(clap::Args)]
@@ -200,6 +202,7 @@ impl CheckRecord {
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.kernel {
         Kernel::Softmax(args) => {
+            check_paths(args, None)?;
             let (logits, job) = prepare(args)?;
             execute(args, "softmax", &logits, &job)
         }
@@ -259,11 +262,22 @@ fn output_dtype(args: &SoftmaxArgs, logits: &Logits) -> Dtype {
     args.dtype.unwrap_or(logits.tensor.dtype)
 }
 
-/// Reads all files and puts the job together: all that can be wrong without an adapter is found here.
+/// Whether each output, `more` ones too, is a file of its own.
+fn check_paths(args: &SoftmaxArgs, more: Option<Named<'_>>) -> Result<(), Failure> {
+    let inputs = [
+        paths::named("--input", Some(&args.input)),
+        paths::named("--mask", args.mask.as_ref()),
+        paths::named("--sinks", args.sinks.as_ref()),
+        paths::named("--alibi", args.alibi.as_ref()),
+        paths::named_text("--temperature", args.temperature.as_ref()),
+        paths::named_text("--lengths", args.lengths.as_ref()),
+    ];
+    let outputs = [paths::named("--output", Some(&args.output)), paths::named("--lse", args.lse.as_ref()), more];
+    paths::check(&inputs, &outputs)
+}
+
+/// Reads all files and puts the job together: all that can be wrong without an adapter is found here. Paths have been checked.
 fn prepare(args: &SoftmaxArgs) -> Result<(Logits, Job), Failure> {
-    if args.lse.as_ref() == Some(&args.output) {
-        return Err(Failure::usage("--lse and --output name the same file"));
-    }
     let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
     let axis = resolve_axis(args.axis, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
@@ -306,9 +320,6 @@ fn rows_and_cols(moved: &[usize]) -> (&[usize], usize) {
 
 /// What can be known to fail when writing, before any work is done.
 fn check_output(args: &SoftmaxArgs, output: Dtype) -> Result<(), Failure> {
-    for path in [Some(&args.output), args.lse.as_ref()].into_iter().flatten() {
-        check_folder(path)?;
-    }
     // The tensor module says how; an empty tensor tells whether name and type go together.
     let npy = args.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
     if npy && output == Dtype::Bf16 {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use onesum::noise::Stream;
 
-use super::{SoftmaxArgs, check_folder, execute, prepare, rows_and_cols};
+use super::{SoftmaxArgs, check_paths, execute, paths, prepare, rows_and_cols};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::tensor::{Dtype, Tensor, move_axis_back};
@@ -44,12 +44,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let softmax = &args.softmax;
-    if let Some(path) = &args.noise_out {
-        if *path == softmax.output || softmax.lse.as_ref() == Some(path) {
-            return Err(Failure::usage("--noise-out names the file of another result"));
-        }
-        check_folder(path)?;
-    }
+    check_paths(softmax, paths::named("--noise-out", args.noise_out.as_ref()))?;
     let (logits, mut job) = prepare(softmax)?;
     job.noise = Some(Stream { seed: args.seed, position: args.position });
     if args.hard {

@@ -12,7 +12,7 @@ use onesum::reference::plan::Plan;
 use onesum::router::NO_EXPERT;
 use onesum::{plan, router, stats};
 
-use super::{Logits, check_folder, named, rows_and_cols, to_stdout};
+use super::{Logits, named, paths, rows_and_cols, to_stdout};
 use crate::device::{self, AdapterRecord, Clock};
 use crate::elements::dtype;
 use crate::failure::Failure;
@@ -177,19 +177,12 @@ fn ends_in(path: &Path, extension: &str) -> bool {
 fn check_outputs(args: &Args) -> Result<(), Failure> {
     let o = &args.options;
     let inputs = [
-        ("--input", Some(&args.input)),
-        ("--bias", o.bias.as_ref()),
-        ("--noise-logits", o.noise_logits.as_ref()),
-        ("--expert-map", o.expert_map.as_ref()),
+        paths::named("--input", Some(&args.input)),
+        paths::named("--bias", o.bias.as_ref()),
+        paths::named("--noise-logits", o.noise_logits.as_ref()),
+        paths::named("--expert-map", o.expert_map.as_ref()),
     ];
-    let mut named_before: Vec<_> = inputs.into_iter().filter_map(|(what, path)| Some((what, path?))).collect();
-    for (what, path) in outputs(args) {
-        if let Some((other, _)) = named_before.iter().find(|(_, p)| *p == path && p != &Path::new("/dev/null")) {
-            return Err(Failure::usage(format!("{what} and {other} name the same file")));
-        }
-        named_before.push((what, path));
-        check_folder(path)?;
-    }
+    paths::check(&inputs, &outputs(args).map(|(what, path)| paths::named(what, Some(path))).collect::<Vec<_>>())?;
     for path in [&args.weights, &args.experts] {
         let stream = path.exists() && !path.is_file();
         if !(ends_in(path, "npy") || ends_in(path, "safetensors") || stream) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use onesum::sample::{Status, Variant};
 use serde::Serialize;
 
-use super::{Logits, check_folder, named, operands, rows_and_cols, to_stdout};
+use super::{Logits, named, operands, paths, rows_and_cols, to_stdout};
 use crate::device::{self, AdapterRecord, Clock};
 use crate::draws::Draws;
 use crate::elements::dtype;
@@ -174,17 +174,25 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     report(args, &record, job.rows * job.count as usize)
 }
 
+fn check_paths(args: &Args) -> Result<(), Failure> {
+    let inputs = [
+        paths::named("--input", Some(&args.input)),
+        paths::named("--mask", args.mask.as_ref()),
+        paths::named("--bits", args.bits.as_ref()),
+        paths::named_text("--temperature", args.temperature.as_ref()),
+        paths::named_text("--lengths", args.lengths.as_ref()),
+    ];
+    let outputs = [
+        paths::named("--output", Some(&args.output)),
+        paths::named("--logprobs", args.logprobs.as_ref()),
+        paths::named("--plot", args.plot.as_ref()),
+    ];
+    paths::check(&inputs, &outputs)
+}
+
 fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
     let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
-    let outputs =
-        [("--output", Some(&args.output)), ("--logprobs", args.logprobs.as_ref()), ("--plot", args.plot.as_ref())];
-    for (i, (what, path)) in outputs.iter().enumerate() {
-        let Some(path) = path else { continue };
-        if let Some((other, _)) = outputs[..i].iter().find(|(_, p)| *p == Some(*path)) {
-            return Err(Failure::usage(format!("{what} and {other} name the same file")));
-        }
-        check_folder(path)?;
-    }
+    check_paths(args)?;
     if args.plot.as_ref().is_some_and(|p| !p.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"))) {
         return Err(Failure::usage("--plot makes a file that ends in .svg"));
     }
