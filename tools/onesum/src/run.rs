@@ -17,7 +17,7 @@ use crate::device::{self, AdapterRecord};
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::job::{Job, Outcome};
-use crate::tensor::{Dtype, Tensor, move_axis_back, move_axis_last, resolve_axis};
+use crate::tensor::{Dtype, Files, Tensor, move_axis_back, move_axis_last, resolve_axis};
 use crate::terminal::{remark, say, say_json};
 use paths::Named;
 
@@ -204,7 +204,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Kernel::Softmax(args) => {
             check_paths(args, None)?;
             let (logits, job) = prepare(args)?;
-            execute(args, "softmax", &logits, &job)
+            execute(args, "softmax", &logits, &job, |_| Ok(()))
         }
         Kernel::Gumbel(args) => gumbel::run(args),
         Kernel::Sample(args) => sample::run(args),
@@ -220,8 +220,14 @@ struct Logits {
     moved: Vec<usize>,
 }
 
-/// Computes, checks, writes and reports.
-fn execute(args: &SoftmaxArgs, kernel: &'static str, logits: &Logits, job: &Job) -> Result<(), Failure> {
+/// Computes, checks, writes and reports. `more` adds files of its own.
+fn execute(
+    args: &SoftmaxArgs,
+    kernel: &'static str,
+    logits: &Logits,
+    job: &Job,
+    more: impl FnOnce(&mut Files) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let gpu = device::open(args.adapter.as_deref())?;
     let mut outcome = job.run(&gpu)?;
     if args.plant_fault
@@ -251,7 +257,10 @@ fn execute(args: &SoftmaxArgs, kernel: &'static str, logits: &Logits, job: &Job)
         time_method: outcome.clock,
         check: verdict.as_ref().map(CheckRecord::new),
     };
-    write(args, logits, &outcome)?;
+    let mut files = Files::default();
+    more(&mut files)?;
+    stage(&mut files, args, logits, &outcome)?;
+    files.commit()?;
     if let Some(note) = record.note {
         remark(&format!("{}: {note}", args.input.display()));
     }
@@ -345,23 +354,15 @@ fn named(path: &Path, what: impl std::fmt::Display) -> Failure {
 }
 
 /// Log-sum-exp first: a result that is there means that all is there.
-fn write(args: &SoftmaxArgs, logits: &Logits, outcome: &Outcome) -> Result<(), Failure> {
-    let name = args.tensor.as_deref().unwrap_or("softmax");
+fn stage(files: &mut Files, args: &SoftmaxArgs, logits: &Logits, outcome: &Outcome) -> Result<(), Failure> {
+    if let Some(path) = &args.lse {
+        let shape = rows_and_cols(&logits.moved).0.to_vec();
+        let lse = Tensor { shape, dtype: Dtype::F32, data: outcome.lse.clone(), note: None };
+        files.tensor(path, "lse", &lse)?;
+    }
     let (data, shape) = move_axis_back(&outcome.dst, &logits.moved, logits.axis);
     let result = Tensor { shape, dtype: output_dtype(args, logits), data, note: None };
-    let Some(path) = &args.lse else {
-        return Ok(result.write(&args.output, name)?);
-    };
-    let fresh = !path.exists();
-    let (dims, _) = rows_and_cols(&logits.moved);
-    let lse = Tensor { shape: dims.to_vec(), dtype: Dtype::F32, data: outcome.lse.clone(), note: None };
-    lse.write(path, "lse")?;
-    let written = result.write(&args.output, name);
-    if written.is_err() && fresh {
-        // Half of the results would pass for all of them. That this fails as well is not worth a second message.
-        let _ = std::fs::remove_file(path);
-    }
-    Ok(written?)
+    Ok(files.tensor(&args.output, args.tensor.as_deref().unwrap_or("softmax"), &result)?)
 }
 
 fn outside(wrong: &check::Wrong, logits: &Logits, outcome: &Outcome) -> Failure {

@@ -63,3 +63,24 @@ fn nothing_collides_in_a_null_device() {
     let (_folder, input) = linked();
     good(&["run", "route", "-i", &input, "-k", "2", "-w", "/dev/null", "-e", "/dev/null"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failure_leaves_older_files_alone() {
+    let (folder, input) = linked();
+    let old = folder.write("old.npy", b"old");
+    let more = folder.write("old.json", b"old");
+    let before = folder.names();
+    let fails = |kernel: &str, args: &[&str]| {
+        let said = bad(&[&["run", kernel, "-i", &input], args].concat(), 1);
+        assert!(said.contains("No space left on device"), "{said}");
+        assert_eq!(folder.names(), before);
+        assert!([&old, &more].iter().all(|path| std::fs::read(path).unwrap() == b"old"));
+    };
+    let fresh = folder.path("fresh.npy");
+    fails("route", &["-k", "2", "-w", &old, "--stats", &more, "-e", "/dev/full"]);
+    fails("route", &["-k", "2", "-w", &fresh, "--stats", &more, "-e", "/dev/full"]);
+    fails("softmax", &["--lse", &old, "-o", "/dev/full"]);
+    fails("gumbel", &["--noise-out", &old, "--lse", &fresh, "-o", "/dev/full"]);
+    fails("sample", &["--logprobs", &old, "-o", "/dev/full"]);
+}

@@ -50,10 +50,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.hard {
         job.temperature = Some(crate::broadcast::Shared::one(0.0, rows_and_cols(&logits.moved).0));
     }
-    execute(softmax, "gumbel", &logits, &job)?;
-    let Some(path) = &args.noise_out else { return Ok(()) };
-    let (data, shape) = move_axis_back(&noise(&job), &logits.moved, logits.axis);
-    Ok(Tensor { shape, dtype: Dtype::F32, data, note: None }.write(path, "noise")?)
+    execute(softmax, "gumbel", &logits, &job, |files| {
+        let Some(path) = &args.noise_out else { return Ok(()) };
+        let (data, shape) = move_axis_back(&noise(&job), &logits.moved, logits.axis);
+        Ok(files.tensor(path, "noise", &Tensor { shape, dtype: Dtype::F32, data, note: None })?)
+    })
 }
 
 /// The noise of all rows, as every device makes it.

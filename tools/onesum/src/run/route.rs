@@ -17,7 +17,7 @@ use crate::device::{self, AdapterRecord, Clock};
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::routing::{Buffers, Load, Planned, Routed, Routing, compare_plan, planned};
-use crate::tensor::{Dtype, Tensor, Words, read_integers, resolve_axis, write_text, write_words};
+use crate::tensor::{Dtype, Files, Tensor, Words, read_integers, resolve_axis};
 use crate::terminal::{remark, say, say_json};
 use crate::{histogram, plot, terminal};
 use options::{Options, PlanOptions, words};
@@ -376,46 +376,35 @@ fn record(args: &Args, gpu: &Gpu, logits: &Logits, job: &Routing, results: &Resu
     }
 }
 
-/// Everything or nothing: of files that were not there before, none stays when one cannot be written. The experts come last:
-/// where they are, all is.
+/// Everything or nothing. The experts come last: where they are, all is.
 fn write(args: &Args, logits: &Logits, job: &Routing, results: &Results, record: &Record) -> Result<(), Failure> {
-    let fresh: Vec<_> = outputs(args).map(|(_, path)| path).filter(|path| !path.exists()).collect();
-    let written = write_all(args, logits, job, results, record);
-    if written.is_err() {
-        for path in fresh {
-            // That one was not made, or does not go away, is not worth a second message.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-    written
-}
-
-fn write_all(args: &Args, logits: &Logits, job: &Routing, results: &Results, record: &Record) -> Result<(), Failure> {
     let mut shape = rows_and_cols(&logits.moved).0.to_vec();
     shape.push(job.spec.width() as usize);
     let state = &results.load.state;
+    let mut files = Files::default();
     if let (Some(path), Some(plan)) = (&args.plan, &results.plan) {
-        write_plan(path, &args.plan_options, &plan.plan, &shape)?;
+        files.words(path, &arrays(&args.plan_options, &plan.plan, &shape, &[plan.plan.dropped.len() as u32]))?;
     }
     if let Some(path) = &args.stats {
         let record = Record { state: Some(StateRecord::new(state)), ..record.clone() };
-        write_text(path, &(serde_json::to_string_pretty(&record)? + "\n"))?;
+        files.text(path, &(serde_json::to_string_pretty(&record)? + "\n"))?;
     }
     if let Some(path) = &args.histogram {
         let title = format!("{} tokens: {}", job.tokens(), words(&job.spec));
-        write_text(path, &plot::load(&title, &state.counts)?)?;
+        files.text(path, &plot::load(&title, &state.counts)?)?;
     }
-    let weights = results.routed.weights.clone();
-    Tensor { shape: shape.clone(), dtype: Dtype::F32, data: weights, note: None }.write(&args.weights, "weights")?;
-    Ok(write_words(&args.experts, &[Words { name: "experts", shape, values: &results.routed.experts }])?)
+    let data = results.routed.weights.clone();
+    files.tensor(&args.weights, "weights", &Tensor { shape: shape.clone(), dtype: Dtype::F32, data, note: None })?;
+    files.words(&args.experts, &[Words { name: "experts", shape, values: &results.routed.experts }])?;
+    Ok(files.commit()?)
 }
 
 fn line<'a>(name: &'static str, values: &'a [u32]) -> Words<'a> {
     Words { name, shape: vec![values.len()], values }
 }
 
-fn write_plan(path: &Path, args: &PlanOptions, plan: &Plan, pairs: &[usize]) -> Result<(), Failure> {
-    let count = [plan.dropped.len() as u32];
+/// What the file of a plan holds. `dropped` is how many choices are.
+fn arrays<'a>(args: &PlanOptions, plan: &'a Plan, pairs: &[usize], dropped: &'a [u32]) -> Vec<Words<'a>> {
     let mut arrays = vec![
         line("counts", &plan.counts),
         line("offsets", &plan.offsets),
@@ -424,9 +413,9 @@ fn write_plan(path: &Path, args: &PlanOptions, plan: &Plan, pairs: &[usize]) -> 
     ];
     arrays.extend(args.block.map(|_| line("blocks", &plan.blocks)));
     if args.capacity.is_some() {
-        arrays.extend([line("dropped", &plan.dropped), line("dropped_count", &count)]);
+        arrays.extend([line("dropped", &plan.dropped), line("dropped_count", dropped)]);
     }
-    Ok(write_words(path, &arrays)?)
+    arrays
 }
 
 fn report(args: &Args, job: &Routing, results: &Results, record: &Record) -> Result<(), Failure> {

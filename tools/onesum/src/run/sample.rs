@@ -11,7 +11,7 @@ use crate::draws::Draws;
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::plot;
-use crate::tensor::{Dtype, Tensor, move_axis_last, resolve_axis, write_indices, write_text};
+use crate::tensor::{Dtype, Files, Tensor, move_axis_last, resolve_axis};
 use crate::terminal::{remark, say, say_json};
 
 const EXAMPLES: &str = "\
@@ -141,14 +141,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if job.k > 1 {
         shape.push(job.k as usize);
     }
+    let mut files = Files::default();
     if let Some(path) = &args.logprobs {
-        Tensor { shape: scored, dtype: Dtype::F32, data: drawn.logprobs.clone(), note: None }
-            .write(path, "logprobs")?;
+        let data = drawn.logprobs.clone();
+        files.tensor(path, "logprobs", &Tensor { shape: scored, dtype: Dtype::F32, data, note: None })?;
     }
-    write_indices(&args.output, &shape, &drawn.words)?;
     if let Some(path) = &args.plot {
-        write_text(path, &plot::svg(&job, &drawn)?)?;
+        files.text(path, &plot::svg(&job, &drawn)?)?;
     }
+    // Last: where it is, all is.
+    files.indices(&args.output, &shape, &drawn.words)?;
+    files.commit()?;
     if let Some(note) = &logits.tensor.note {
         remark(&format!("{}: {note}", args.input.display()));
     }
