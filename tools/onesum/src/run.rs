@@ -288,8 +288,9 @@ fn check_paths(args: &SoftmaxArgs, more: Option<Named<'_>>) -> Result<(), Failur
 /// Reads all files and puts the job together: all that can be wrong without an adapter is found here. Paths have been checked.
 fn prepare(args: &SoftmaxArgs) -> Result<(Logits, Job), Failure> {
     let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
+    check_name(args.tensor.as_deref(), &[&args.input, &args.output])?;
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
-    let axis = resolve_axis(args.axis, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
+    let axis = axis_of(&args.input, &tensor, args.axis)?;
     let (values, moved) = move_axis_last(&tensor.data, &tensor.shape, axis);
     tensor.data = Vec::new();
     let logits = Logits { tensor, axis, moved };
@@ -330,8 +331,7 @@ fn rows_and_cols(moved: &[usize]) -> (&[usize], usize) {
 /// What can be known to fail when writing, before any work is done.
 fn check_output(args: &SoftmaxArgs, output: Dtype) -> Result<(), Failure> {
     // The tensor module says how; an empty tensor tells whether name and type go together.
-    let npy = args.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
-    if npy && output == Dtype::Bf16 {
+    if ends_in(&args.output, "npy") && output == Dtype::Bf16 {
         return Err(named(
             &args.output,
             "bf16 has no .npy dtype: choose --dtype f32 or f16, or a file name that ends in .safetensors",
@@ -346,6 +346,26 @@ fn check_folder(path: &Path) -> Result<(), Failure> {
         Some(folder) => Err(named(path, format!("cannot write: there is no folder {}", folder.display()))),
         None => Ok(()),
     }
+}
+
+fn ends_in(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
+}
+
+/// A name of a tensor is for a file that has names.
+fn check_name(tensor: Option<&str>, files: &[&Path]) -> Result<(), Failure> {
+    if tensor.is_some() && files.iter().all(|path| ends_in(path, "npy")) {
+        return Err(Failure::usage("--tensor is for .safetensors files: a .npy file has no names"));
+    }
+    Ok(())
+}
+
+/// The axis of the logits, counted from the first.
+fn axis_of(path: &Path, logits: &Tensor, axis: i64) -> Result<usize, Failure> {
+    if logits.shape.is_empty() {
+        return Err(named(path, "logits need at least one axis: a single number has no axes"));
+    }
+    resolve_axis(axis, logits.shape.len()).map_err(|e| named(path, e))
 }
 
 /// An error about a file.

@@ -12,12 +12,12 @@ use onesum::reference::plan::Plan;
 use onesum::router::NO_EXPERT;
 use onesum::{plan, router, stats};
 
-use super::{Logits, named, paths, rows_and_cols, to_stdout};
+use super::{Logits, axis_of, check_name, ends_in, named, paths, rows_and_cols, to_stdout};
 use crate::device::{self, AdapterRecord, Clock};
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::routing::{Buffers, Load, Planned, Routed, Routing, compare_plan, planned};
-use crate::tensor::{Dtype, Files, Tensor, Words, read_integers, resolve_axis};
+use crate::tensor::{Dtype, Files, Tensor, Words, read_integers};
 use crate::terminal::{remark, say, say_json};
 use crate::{histogram, plot, terminal};
 use options::{Options, PlanOptions, words};
@@ -169,10 +169,6 @@ fn outputs(args: &Args) -> impl Iterator<Item = (&'static str, &PathBuf)> {
     .filter_map(|(what, path)| Some((what, path?)))
 }
 
-fn ends_in(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
-}
-
 /// What can be known to fail when writing, before any work is done.
 fn check_outputs(args: &Args) -> Result<(), Failure> {
     let o = &args.options;
@@ -202,8 +198,9 @@ fn check_outputs(args: &Args) -> Result<(), Failure> {
 fn prepare(args: &Args, variants: Variants) -> Result<(Logits, Routing), Failure> {
     check_outputs(args)?;
     let o = &args.options;
+    check_name(args.tensor.as_deref(), &[&args.input])?;
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
-    let axis = resolve_axis(-1, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
+    let axis = axis_of(&args.input, &tensor, -1)?;
     let (dims, experts) = rows_and_cols(&tensor.shape);
     if experts == 0 {
         return Err(named(&args.input, format!("there are no experts in shape {:?}", tensor.shape)));
@@ -211,6 +208,7 @@ fn prepare(args: &Args, variants: Variants) -> Result<(Logits, Routing), Failure
     let tokens = dims.iter().product::<usize>();
     let (tokens, experts) = (u32::try_from(tokens)?, u32::try_from(experts)?);
     let mut spec = o.spec(tokens, experts, dtype(tensor.dtype))?;
+    check_width(args, &spec)?;
     spec.variant = variants.router;
     if variants.router.is_some_and(|v| v.input != spec.input) || variants.stats.is_some_and(|v| v.input != spec.input) {
         let message = format!("--variant reads another element type than the {} of the input", tensor.dtype);
@@ -236,6 +234,33 @@ fn prepare(args: &Args, variants: Variants) -> Result<(Logits, Routing), Failure
     };
     let moved = tensor.shape.clone();
     Ok((Logits { tensor, axis, moved }, job))
+}
+
+/// A plan may take fewer choices of a token than a router makes.
+fn check_width(args: &Args, spec: &router::Spec) -> Result<(), Failure> {
+    let (width, most) = (spec.width(), plan::MAX_CHOICES);
+    if args.plan.is_none() || width <= most {
+        return Ok(());
+    }
+    Err(Failure::error(format!(
+        "--plan takes at most {most} experts of a token: {} chosen and {} of --shared-experts are {width}",
+        spec.choices, args.options.shared_experts
+    )))
+}
+
+/// Padding may take more room than there is.
+fn check_block(args: &Args, gpu: &Gpu, spec: &plan::Spec) -> Result<(), Failure> {
+    let (Some(block), true) = (spec.block, args.plan.is_some()) else { return Ok(()) };
+    let bytes = |spec: &plan::Spec| spec.slots(spec.tokens).saturating_mul(4);
+    let (needed, limit) = (bytes(spec), gpu.library.caps().max_binding_bytes);
+    if needed <= limit || bytes(&plan::Spec { block: None, ..spec.clone() }) > limit {
+        return Ok(());
+    }
+    Err(Failure::error(format!(
+        "--block {block}: a plan that pads each of {} experts to it may take {} slots, {needed} bytes; this adapter binds {limit}",
+        spec.experts,
+        spec.slots(spec.tokens)
+    )))
 }
 
 fn bias(path: &Path, experts: u32) -> Result<Vec<f32>, Failure> {
@@ -273,9 +298,10 @@ fn wrong(what: impl std::fmt::Display) -> Failure {
 }
 
 fn compute(args: &Args, variants: Variants, gpu: &Gpu, job: &Routing) -> Result<Results, Failure> {
+    let plan_spec = plan_spec(args, variants, job);
+    check_block(args, gpu, &plan_spec)?;
     let buffers = Buffers::new(gpu, job)?;
     let mut routed = job.route(gpu, &buffers)?;
-    let plan_spec = plan_spec(args, variants, job);
     let mut plan = args.plan.is_some().then(|| planned(gpu, &buffers, &plan_spec)).transpose()?;
     // The load is that of the router, whatever a shard calls its experts.
     let whole = (job.map.is_some()).then(|| {

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use onesum::sample::{Status, Variant};
 use serde::Serialize;
 
-use super::{Logits, named, operands, paths, rows_and_cols, to_stdout};
+use super::{Logits, axis_of, check_name, ends_in, operands, paths, rows_and_cols, to_stdout};
 use crate::device::{self, AdapterRecord, Clock};
 use crate::draws::Draws;
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::plot;
-use crate::tensor::{Dtype, Files, Tensor, move_axis_last, resolve_axis};
+use crate::tensor::{Dtype, Files, Tensor, move_axis_last};
 use crate::terminal::{remark, say, say_json};
 
 const EXAMPLES: &str = "\
@@ -196,11 +196,12 @@ fn check_paths(args: &Args) -> Result<(), Failure> {
 fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
     let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
     check_paths(args)?;
-    if args.plot.as_ref().is_some_and(|p| !p.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"))) {
+    if args.plot.as_ref().is_some_and(|p| !ends_in(p, "svg")) {
         return Err(Failure::usage("--plot makes a file that ends in .svg"));
     }
+    check_name(args.tensor.as_deref(), &[&args.input])?;
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
-    let axis = resolve_axis(args.axis, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
+    let axis = axis_of(&args.input, &tensor, args.axis)?;
     let (src, moved) = move_axis_last(&tensor.data, &tensor.shape, axis);
     tensor.data = Vec::new();
     let (dims, cols) = rows_and_cols(&moved);
