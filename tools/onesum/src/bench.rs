@@ -19,7 +19,7 @@ use onesum::{permute, sample};
 
 use crate::device::{self, AdapterRecord};
 use crate::failure::Failure;
-use crate::tensor::write_text;
+use crate::tensor::Files;
 use crate::terminal::say;
 use contest::Contest;
 use rounds::Plan;
@@ -237,12 +237,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     let report = report::Report::new(&gpu, &plan, records);
+    let mut files = Files::default();
     if let Some(path) = &args.json {
-        write_text(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+        files.text(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
     if let Some(path) = &args.csv {
-        write_text(path, &report.csv())?;
+        files.text(path, &report.csv())?;
     }
+    files.commit()?;
     if report.wrong() > 0 {
         return Err(Failure::OutsideBudget(format!("{} results are outside their error budget", report.wrong())));
     }

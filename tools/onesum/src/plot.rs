@@ -12,6 +12,8 @@ const ROWS: usize = 4;
 /// Columns of a row that are shown.
 const COLUMNS: usize = 24;
 /// Pixels.
+const LEGEND: u32 = 18;
+/// Pixels.
 const SIZE: (u32, u32) = (960, 300);
 
 const EXPECTED: RGBColor = RGBColor(0x9a, 0xa5, 0xb1);
@@ -31,44 +33,50 @@ pub fn load(title: &str, counts: &[u64]) -> Result<String, Failure> {
 }
 
 fn loads_of(panel: &Panel<'_>, title: &str, counts: &[u64]) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-    let experts = counts.len().max(1) as f64;
-    let mean = counts.iter().sum::<u64>() as f64 / experts;
-    let top = counts.iter().copied().max().unwrap_or(0).max(1) as f64 * 1.05;
-    let mut chart = ChartBuilder::on(panel)
-        .caption(title, ("sans-serif", 16))
+    let experts = counts.len().max(1);
+    let mean = counts.iter().sum::<u64>() as f64 / experts as f64;
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    // What the marks mean stands above the bars: it must not hide any.
+    let (legend, bars) = panel.titled(title, ("sans-serif", 16))?.split_vertically(LEGEND);
+    legend_of(&legend)?;
+    // Bars stand over whole numbers.
+    let (left, right) = (-0.5, experts as f64 - 0.5);
+    let mut chart = ChartBuilder::on(&bars)
         .margin(8)
         .x_label_area_size(34)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..experts, 0.0..top)?;
+        .build_cartesian_2d(left..right, 0.0..most as f64 * 1.05)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
         .max_light_lines(0)
-        .x_label_formatter(&|x| format!("{x:.0}"))
+        .x_labels(experts.min(20) + 1)
+        .y_labels(most.min(10) as usize + 1)
+        .x_label_formatter(&|x| whole(*x))
+        .y_label_formatter(&|x| whole(*x))
         .x_desc("expert")
         .y_desc("choices")
         .label_style(("sans-serif", 11))
         .draw()?;
     // Bars touch where there are many.
-    let margin = if counts.len() > 64 { 0.0 } else { 0.1 };
+    let half = if experts > 64 { 0.5 } else { 0.4 };
     let bars = (0..).map(f64::from).zip(counts);
-    chart
-        .draw_series(
-            bars.map(|(x, &n)| Rectangle::new([(x + margin, 0.0), (x + 1.0 - margin, n as f64)], DRAWN.filled())),
-        )?
-        .label("choices of each expert")
-        .legend(|(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], DRAWN.filled()));
-    chart
-        .draw_series(std::iter::once(PathElement::new(vec![(0.0, mean), (experts, mean)], BLACK)))?
-        .label("their mean")
-        .legend(|(x, y)| PathElement::new(vec![(x, y), (x + 10, y)], BLACK));
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .border_style(EXPECTED)
-        .background_style(WHITE)
-        .label_font(("sans-serif", 11))
-        .draw()
+    chart.draw_series(bars.map(|(x, &n)| Rectangle::new([(x - half, 0.0), (x + half, n as f64)], DRAWN.filled())))?;
+    chart.draw_series(std::iter::once(PathElement::new(vec![(left, mean), (right, mean)], BLACK)))?;
+    Ok(())
+}
+
+/// A whole number; nothing between them.
+fn whole(x: f64) -> String {
+    if (x - x.round()).abs() < 1e-6 { format!("{:.0}", x.round() + 0.0) } else { String::new() }
+}
+
+fn legend_of(area: &Panel<'_>) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+    let font = ("sans-serif", 11).into_font();
+    area.draw(&Rectangle::new([(73, 4), (83, 14)], DRAWN.filled()))?;
+    area.draw(&Text::new("choices of each expert", (88, 4), font.clone()))?;
+    area.draw(&PathElement::new(vec![(233, 9), (243, 9)], BLACK))?;
+    area.draw(&Text::new("their mean", (248, 4), font))
 }
 
 /// One column of a row.
@@ -172,4 +180,43 @@ fn panel_of(
         .background_style(WHITE)
         .label_font(("sans-serif", 11))
         .draw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All numbers that an attribute of elements has, where they hold `mark`.
+    fn numbers(svg: &str, mark: &str, attribute: &str) -> Vec<f64> {
+        let value = |line: &str| line.split(&format!(" {attribute}=\"")).nth(1)?.split('"').next()?.parse().ok();
+        svg.lines().filter(|line| line.contains(mark)).filter_map(value).collect()
+    }
+
+    /// The lines of text.
+    fn texts(svg: &str) -> Vec<&str> {
+        svg.lines().map(str::trim).filter(|line| line.parse::<f64>().is_ok()).collect()
+    }
+
+    #[test]
+    fn nothing_hides_a_bar() {
+        let svg = load("title", &[1, 2, 3, 4000]).unwrap();
+        let tops = numbers(&svg, "#1F6FB2", "y");
+        // The first is the mark of the legend.
+        assert_eq!(tops.len(), 5);
+        assert!(tops[1..].iter().all(|top| *top > tops[0] + 10.0), "{tops:?}");
+        assert!(texts(&svg).contains(&"4000"), "{svg}");
+    }
+
+    #[test]
+    fn labels_are_whole_numbers() {
+        for counts in [&[1][..], &[0], &[2, 1, 0], &[7; 300], &[1_000_000, 3]] {
+            let svg = load("title", counts).unwrap();
+            let shown = texts(&svg);
+            assert!(shown.iter().all(|text| text.parse::<u64>().is_ok()), "{shown:?}");
+            let experts = shown.iter().filter(|text| **text == "0").count();
+            assert_eq!(experts, 2, "{shown:?}");
+        }
+        let svg = load("title", &[1]).unwrap();
+        assert_eq!(texts(&svg), ["0", "1", "0"]);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod gumbel;
 mod operands;
+mod paths;
 mod route;
 mod sample;
 
@@ -16,8 +17,9 @@ use crate::device::{self, AdapterRecord};
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::job::{Job, Outcome};
-use crate::tensor::{Dtype, Tensor, move_axis_back, move_axis_last, resolve_axis};
+use crate::tensor::{Dtype, Files, Tensor, move_axis_back, move_axis_last, resolve_axis};
 use crate::terminal::{remark, say, say_json};
+use paths::Named;
 
 /// Run a kernel on tensors in files.
 #[derive(clap::Args)]
@@ -200,8 +202,9 @@ impl CheckRecord {
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.kernel {
         Kernel::Softmax(args) => {
+            check_paths(args, None)?;
             let (logits, job) = prepare(args)?;
-            execute(args, "softmax", &logits, &job)
+            execute(args, "softmax", &logits, &job, |_| Ok(()))
         }
         Kernel::Gumbel(args) => gumbel::run(args),
         Kernel::Sample(args) => sample::run(args),
@@ -217,8 +220,14 @@ struct Logits {
     moved: Vec<usize>,
 }
 
-/// Computes, checks, writes and reports.
-fn execute(args: &SoftmaxArgs, kernel: &'static str, logits: &Logits, job: &Job) -> Result<(), Failure> {
+/// Computes, checks, writes and reports. `more` adds files of its own.
+fn execute(
+    args: &SoftmaxArgs,
+    kernel: &'static str,
+    logits: &Logits,
+    job: &Job,
+    more: impl FnOnce(&mut Files) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let gpu = device::open(args.adapter.as_deref())?;
     let mut outcome = job.run(&gpu)?;
     if args.plant_fault
@@ -248,7 +257,10 @@ fn execute(args: &SoftmaxArgs, kernel: &'static str, logits: &Logits, job: &Job)
         time_method: outcome.clock,
         check: verdict.as_ref().map(CheckRecord::new),
     };
-    write(args, logits, &outcome)?;
+    let mut files = Files::default();
+    more(&mut files)?;
+    stage(&mut files, args, logits, &outcome)?;
+    files.commit()?;
     if let Some(note) = record.note {
         remark(&format!("{}: {note}", args.input.display()));
     }
@@ -259,14 +271,26 @@ fn output_dtype(args: &SoftmaxArgs, logits: &Logits) -> Dtype {
     args.dtype.unwrap_or(logits.tensor.dtype)
 }
 
-/// Reads all files and puts the job together: all that can be wrong without an adapter is found here.
+/// Whether each output, `more` ones too, is a file of its own.
+fn check_paths(args: &SoftmaxArgs, more: Option<Named<'_>>) -> Result<(), Failure> {
+    let inputs = [
+        paths::named("--input", Some(&args.input)),
+        paths::named("--mask", args.mask.as_ref()),
+        paths::named("--sinks", args.sinks.as_ref()),
+        paths::named("--alibi", args.alibi.as_ref()),
+        paths::named_text("--temperature", args.temperature.as_ref()),
+        paths::named_text("--lengths", args.lengths.as_ref()),
+    ];
+    let outputs = [paths::named("--output", Some(&args.output)), paths::named("--lse", args.lse.as_ref()), more];
+    paths::check(&inputs, &outputs)
+}
+
+/// Reads all files and puts the job together: all that can be wrong without an adapter is found here. Paths have been checked.
 fn prepare(args: &SoftmaxArgs) -> Result<(Logits, Job), Failure> {
-    if args.lse.as_ref() == Some(&args.output) {
-        return Err(Failure::usage("--lse and --output name the same file"));
-    }
     let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
+    check_name(args.tensor.as_deref(), &[&args.input, &args.output])?;
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
-    let axis = resolve_axis(args.axis, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
+    let axis = axis_of(&args.input, &tensor, args.axis)?;
     let (values, moved) = move_axis_last(&tensor.data, &tensor.shape, axis);
     tensor.data = Vec::new();
     let logits = Logits { tensor, axis, moved };
@@ -306,12 +330,8 @@ fn rows_and_cols(moved: &[usize]) -> (&[usize], usize) {
 
 /// What can be known to fail when writing, before any work is done.
 fn check_output(args: &SoftmaxArgs, output: Dtype) -> Result<(), Failure> {
-    for path in [Some(&args.output), args.lse.as_ref()].into_iter().flatten() {
-        check_folder(path)?;
-    }
     // The tensor module says how; an empty tensor tells whether name and type go together.
-    let npy = args.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
-    if npy && output == Dtype::Bf16 {
+    if ends_in(&args.output, "npy") && output == Dtype::Bf16 {
         return Err(named(
             &args.output,
             "bf16 has no .npy dtype: choose --dtype f32 or f16, or a file name that ends in .safetensors",
@@ -328,29 +348,41 @@ fn check_folder(path: &Path) -> Result<(), Failure> {
     }
 }
 
+fn ends_in(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
+}
+
+/// A name of a tensor is for a file that has names.
+fn check_name(tensor: Option<&str>, files: &[&Path]) -> Result<(), Failure> {
+    if tensor.is_some() && files.iter().all(|path| ends_in(path, "npy")) {
+        return Err(Failure::usage("--tensor is for .safetensors files: a .npy file has no names"));
+    }
+    Ok(())
+}
+
+/// The axis of the logits, counted from the first.
+fn axis_of(path: &Path, logits: &Tensor, axis: i64) -> Result<usize, Failure> {
+    if logits.shape.is_empty() {
+        return Err(named(path, "logits need at least one axis: a single number has no axes"));
+    }
+    resolve_axis(axis, logits.shape.len()).map_err(|e| named(path, e))
+}
+
 /// An error about a file.
 fn named(path: &Path, what: impl std::fmt::Display) -> Failure {
     Failure::Error(format!("{}: {what}", path.display()))
 }
 
 /// Log-sum-exp first: a result that is there means that all is there.
-fn write(args: &SoftmaxArgs, logits: &Logits, outcome: &Outcome) -> Result<(), Failure> {
-    let name = args.tensor.as_deref().unwrap_or("softmax");
+fn stage(files: &mut Files, args: &SoftmaxArgs, logits: &Logits, outcome: &Outcome) -> Result<(), Failure> {
+    if let Some(path) = &args.lse {
+        let shape = rows_and_cols(&logits.moved).0.to_vec();
+        let lse = Tensor { shape, dtype: Dtype::F32, data: outcome.lse.clone(), note: None };
+        files.tensor(path, "lse", &lse)?;
+    }
     let (data, shape) = move_axis_back(&outcome.dst, &logits.moved, logits.axis);
     let result = Tensor { shape, dtype: output_dtype(args, logits), data, note: None };
-    let Some(path) = &args.lse else {
-        return Ok(result.write(&args.output, name)?);
-    };
-    let fresh = !path.exists();
-    let (dims, _) = rows_and_cols(&logits.moved);
-    let lse = Tensor { shape: dims.to_vec(), dtype: Dtype::F32, data: outcome.lse.clone(), note: None };
-    lse.write(path, "lse")?;
-    let written = result.write(&args.output, name);
-    if written.is_err() && fresh {
-        // Half of the results would pass for all of them. That this fails as well is not worth a second message.
-        let _ = std::fs::remove_file(path);
-    }
-    Ok(written?)
+    Ok(files.tensor(&args.output, args.tensor.as_deref().unwrap_or("softmax"), &result)?)
 }
 
 fn outside(wrong: &check::Wrong, logits: &Logits, outcome: &Outcome) -> Failure {

@@ -20,7 +20,7 @@ use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-pub use save::{Words, write_indices, write_text, write_words};
+pub use save::{Files, Words};
 
 use half::{bf16, f16};
 use thiserror::Error;

@@ -91,6 +91,7 @@ fn numbers_out_of_their_domain() {
     t.refused(&["--empty-row", "one"], 2, "invalid value 'one'");
     t.refused(&["--in-place", "--dtype", "f16"], 2, "--in-place needs one element type");
     t.refused(&["--lse", &t.output], 2, "same file");
+    t.refused(&["--tensor", "logits"], 2, "--tensor is for .safetensors files");
     t.refused(&["--bogus"], 2, "unexpected argument '--bogus'");
 }
 
@@ -213,13 +214,22 @@ fn routes() {
     refused(&["-k", "2", "--expert-map", &negative], 1, "expected an expert or -1, got -2");
     refused(&["-k", "2", "--expert-map", &short, "--shared-experts", "1"], 1, "a map of shape [9], 1 of them shared");
     refused(&["-k", "2", "--variant", "router/nonsense"], 1, "no variant is called");
+    let plan = folder.path("p.safetensors");
+    refused(
+        &["-k", "2", "--plan", &plan, "--block", "4294967295"],
+        1,
+        "--block 4294967295: a plan that pads each of 8",
+    );
+    let shared = ["-k", "2", "--plan", &plan, "--shared-experts", "63"];
+    refused(&shared, 1, "--plan takes at most 64 experts of a token: 2 chosen and 63 of --shared-experts are 65");
+    refused(&["-k", "2", "--tensor", "logits"], 2, "--tensor is for .safetensors files");
     refused(&["-k", "2", "--stats", &folder.path("no/such/s.json")], 1, "there is no folder");
     let run = |input: &str, experts: &str, code: i32| {
         bad(&["run", "route", "-i", input, "-w", &weights, "-e", experts, "-k", "2"], code)
     };
     assert!(run(&folder.path("none.npy"), &experts, 1).contains("cannot read"));
     assert!(run(&fixture("i8.npy"), &experts, 1).contains("expected the dtype"));
-    assert!(run(&fixture("rank0.npy"), &experts, 1).contains("a single number has no axes"));
+    assert!(run(&fixture("rank0.npy"), &experts, 1).contains("logits need at least one axis"));
     assert!(run(&folder.npy("bare.npy", &[3, 0], &[]), &experts, 1).contains("there are no experts in shape [3, 0]"));
     assert!(run(&input, &folder.path("e.txt"), 1).contains("ends in .npy or .safetensors"));
     assert!(run(&input, &input, 2).contains("--experts and --input name the same file"));

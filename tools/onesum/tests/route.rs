@@ -343,3 +343,13 @@ fn a_wrong_result_is_refused() {
     assert_eq!(run.folder.names(), ["x.npy"]);
     good(&run.args(&["-k", "2", "--no-check", "--plant-fault", "weights"]));
 }
+
+#[test]
+fn what_cannot_be_measured_has_no_loss() {
+    let run = Run::new(&[2, 8]);
+    run.folder.npy("x.npy", &[2, 8], &[f32::NAN; 16]);
+    let said = good(&run.args(&["-k", "2"]));
+    assert!(said.contains("loss     balance -, z -\n"), "{said}");
+    let record: Value = serde_json::from_str(&good(&run.args(&["-k", "2", "--json"]))).unwrap();
+    assert!(record["figures"]["balance_loss"].is_null() && record["figures"]["z_loss"].is_null());
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use onesum::noise::Stream;
 
-use super::{SoftmaxArgs, check_folder, execute, prepare, rows_and_cols};
+use super::{SoftmaxArgs, check_paths, execute, paths, prepare, rows_and_cols};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::tensor::{Dtype, Tensor, move_axis_back};
@@ -44,21 +44,17 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let softmax = &args.softmax;
-    if let Some(path) = &args.noise_out {
-        if *path == softmax.output || softmax.lse.as_ref() == Some(path) {
-            return Err(Failure::usage("--noise-out names the file of another result"));
-        }
-        check_folder(path)?;
-    }
+    check_paths(softmax, paths::named("--noise-out", args.noise_out.as_ref()))?;
     let (logits, mut job) = prepare(softmax)?;
     job.noise = Some(Stream { seed: args.seed, position: args.position });
     if args.hard {
         job.temperature = Some(crate::broadcast::Shared::one(0.0, rows_and_cols(&logits.moved).0));
     }
-    execute(softmax, "gumbel", &logits, &job)?;
-    let Some(path) = &args.noise_out else { return Ok(()) };
-    let (data, shape) = move_axis_back(&noise(&job), &logits.moved, logits.axis);
-    Ok(Tensor { shape, dtype: Dtype::F32, data, note: None }.write(path, "noise")?)
+    execute(softmax, "gumbel", &logits, &job, |files| {
+        let Some(path) = &args.noise_out else { return Ok(()) };
+        let (data, shape) = move_axis_back(&noise(&job), &logits.moved, logits.axis);
+        Ok(files.tensor(path, "noise", &Tensor { shape, dtype: Dtype::F32, data, note: None })?)
+    })
 }
 
 /// The noise of all rows, as every device makes it.

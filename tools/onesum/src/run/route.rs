@@ -12,12 +12,12 @@ use onesum::reference::plan::Plan;
 use onesum::router::NO_EXPERT;
 use onesum::{plan, router, stats};
 
-use super::{Logits, check_folder, named, rows_and_cols, to_stdout};
+use super::{Logits, axis_of, check_name, ends_in, named, paths, rows_and_cols, to_stdout};
 use crate::device::{self, AdapterRecord, Clock};
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::routing::{Buffers, Load, Planned, Routed, Routing, compare_plan, planned};
-use crate::tensor::{Dtype, Tensor, Words, read_integers, resolve_axis, write_text, write_words};
+use crate::tensor::{Dtype, Files, Tensor, Words, read_integers};
 use crate::terminal::{remark, say, say_json};
 use crate::{histogram, plot, terminal};
 use options::{Options, PlanOptions, words};
@@ -169,27 +169,16 @@ fn outputs(args: &Args) -> impl Iterator<Item = (&'static str, &PathBuf)> {
     .filter_map(|(what, path)| Some((what, path?)))
 }
 
-fn ends_in(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
-}
-
 /// What can be known to fail when writing, before any work is done.
 fn check_outputs(args: &Args) -> Result<(), Failure> {
     let o = &args.options;
     let inputs = [
-        ("--input", Some(&args.input)),
-        ("--bias", o.bias.as_ref()),
-        ("--noise-logits", o.noise_logits.as_ref()),
-        ("--expert-map", o.expert_map.as_ref()),
+        paths::named("--input", Some(&args.input)),
+        paths::named("--bias", o.bias.as_ref()),
+        paths::named("--noise-logits", o.noise_logits.as_ref()),
+        paths::named("--expert-map", o.expert_map.as_ref()),
     ];
-    let mut named_before: Vec<_> = inputs.into_iter().filter_map(|(what, path)| Some((what, path?))).collect();
-    for (what, path) in outputs(args) {
-        if let Some((other, _)) = named_before.iter().find(|(_, p)| *p == path && p != &Path::new("/dev/null")) {
-            return Err(Failure::usage(format!("{what} and {other} name the same file")));
-        }
-        named_before.push((what, path));
-        check_folder(path)?;
-    }
+    paths::check(&inputs, &outputs(args).map(|(what, path)| paths::named(what, Some(path))).collect::<Vec<_>>())?;
     for path in [&args.weights, &args.experts] {
         let stream = path.exists() && !path.is_file();
         if !(ends_in(path, "npy") || ends_in(path, "safetensors") || stream) {
@@ -209,8 +198,9 @@ fn check_outputs(args: &Args) -> Result<(), Failure> {
 fn prepare(args: &Args, variants: Variants) -> Result<(Logits, Routing), Failure> {
     check_outputs(args)?;
     let o = &args.options;
+    check_name(args.tensor.as_deref(), &[&args.input])?;
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
-    let axis = resolve_axis(-1, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
+    let axis = axis_of(&args.input, &tensor, -1)?;
     let (dims, experts) = rows_and_cols(&tensor.shape);
     if experts == 0 {
         return Err(named(&args.input, format!("there are no experts in shape {:?}", tensor.shape)));
@@ -218,6 +208,7 @@ fn prepare(args: &Args, variants: Variants) -> Result<(Logits, Routing), Failure
     let tokens = dims.iter().product::<usize>();
     let (tokens, experts) = (u32::try_from(tokens)?, u32::try_from(experts)?);
     let mut spec = o.spec(tokens, experts, dtype(tensor.dtype))?;
+    check_width(args, &spec)?;
     spec.variant = variants.router;
     if variants.router.is_some_and(|v| v.input != spec.input) || variants.stats.is_some_and(|v| v.input != spec.input) {
         let message = format!("--variant reads another element type than the {} of the input", tensor.dtype);
@@ -243,6 +234,33 @@ fn prepare(args: &Args, variants: Variants) -> Result<(Logits, Routing), Failure
     };
     let moved = tensor.shape.clone();
     Ok((Logits { tensor, axis, moved }, job))
+}
+
+/// A plan may take fewer choices of a token than a router makes.
+fn check_width(args: &Args, spec: &router::Spec) -> Result<(), Failure> {
+    let (width, most) = (spec.width(), plan::MAX_CHOICES);
+    if args.plan.is_none() || width <= most {
+        return Ok(());
+    }
+    Err(Failure::error(format!(
+        "--plan takes at most {most} experts of a token: {} chosen and {} of --shared-experts are {width}",
+        spec.choices, args.options.shared_experts
+    )))
+}
+
+/// Padding may take more room than there is.
+fn check_block(args: &Args, gpu: &Gpu, spec: &plan::Spec) -> Result<(), Failure> {
+    let (Some(block), true) = (spec.block, args.plan.is_some()) else { return Ok(()) };
+    let bytes = |spec: &plan::Spec| spec.slots(spec.tokens).saturating_mul(4);
+    let (needed, limit) = (bytes(spec), gpu.library.caps().max_binding_bytes);
+    if needed <= limit || bytes(&plan::Spec { block: None, ..spec.clone() }) > limit {
+        return Ok(());
+    }
+    Err(Failure::error(format!(
+        "--block {block}: a plan that pads each of {} experts to it may take {} slots, {needed} bytes; this adapter binds {limit}",
+        spec.experts,
+        spec.slots(spec.tokens)
+    )))
 }
 
 fn bias(path: &Path, experts: u32) -> Result<Vec<f32>, Failure> {
@@ -280,9 +298,10 @@ fn wrong(what: impl std::fmt::Display) -> Failure {
 }
 
 fn compute(args: &Args, variants: Variants, gpu: &Gpu, job: &Routing) -> Result<Results, Failure> {
+    let plan_spec = plan_spec(args, variants, job);
+    check_block(args, gpu, &plan_spec)?;
     let buffers = Buffers::new(gpu, job)?;
     let mut routed = job.route(gpu, &buffers)?;
-    let plan_spec = plan_spec(args, variants, job);
     let mut plan = args.plan.is_some().then(|| planned(gpu, &buffers, &plan_spec)).transpose()?;
     // The load is that of the router, whatever a shard calls its experts.
     let whole = (job.map.is_some()).then(|| {
@@ -383,46 +402,35 @@ fn record(args: &Args, gpu: &Gpu, logits: &Logits, job: &Routing, results: &Resu
     }
 }
 
-/// Everything or nothing: of files that were not there before, none stays when one cannot be written. The experts come last:
-/// where they are, all is.
+/// Everything or nothing. The experts come last: where they are, all is.
 fn write(args: &Args, logits: &Logits, job: &Routing, results: &Results, record: &Record) -> Result<(), Failure> {
-    let fresh: Vec<_> = outputs(args).map(|(_, path)| path).filter(|path| !path.exists()).collect();
-    let written = write_all(args, logits, job, results, record);
-    if written.is_err() {
-        for path in fresh {
-            // That one was not made, or does not go away, is not worth a second message.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-    written
-}
-
-fn write_all(args: &Args, logits: &Logits, job: &Routing, results: &Results, record: &Record) -> Result<(), Failure> {
     let mut shape = rows_and_cols(&logits.moved).0.to_vec();
     shape.push(job.spec.width() as usize);
     let state = &results.load.state;
+    let mut files = Files::default();
     if let (Some(path), Some(plan)) = (&args.plan, &results.plan) {
-        write_plan(path, &args.plan_options, &plan.plan, &shape)?;
+        files.words(path, &arrays(&args.plan_options, &plan.plan, &shape, &[plan.plan.dropped.len() as u32]))?;
     }
     if let Some(path) = &args.stats {
         let record = Record { state: Some(StateRecord::new(state)), ..record.clone() };
-        write_text(path, &(serde_json::to_string_pretty(&record)? + "\n"))?;
+        files.text(path, &(serde_json::to_string_pretty(&record)? + "\n"))?;
     }
     if let Some(path) = &args.histogram {
         let title = format!("{} tokens: {}", job.tokens(), words(&job.spec));
-        write_text(path, &plot::load(&title, &state.counts)?)?;
+        files.text(path, &plot::load(&title, &state.counts)?)?;
     }
-    let weights = results.routed.weights.clone();
-    Tensor { shape: shape.clone(), dtype: Dtype::F32, data: weights, note: None }.write(&args.weights, "weights")?;
-    Ok(write_words(&args.experts, &[Words { name: "experts", shape, values: &results.routed.experts }])?)
+    let data = results.routed.weights.clone();
+    files.tensor(&args.weights, "weights", &Tensor { shape: shape.clone(), dtype: Dtype::F32, data, note: None })?;
+    files.words(&args.experts, &[Words { name: "experts", shape, values: &results.routed.experts }])?;
+    Ok(files.commit()?)
 }
 
 fn line<'a>(name: &'static str, values: &'a [u32]) -> Words<'a> {
     Words { name, shape: vec![values.len()], values }
 }
 
-fn write_plan(path: &Path, args: &PlanOptions, plan: &Plan, pairs: &[usize]) -> Result<(), Failure> {
-    let count = [plan.dropped.len() as u32];
+/// What the file of a plan holds. `dropped` is how many choices are.
+fn arrays<'a>(args: &PlanOptions, plan: &'a Plan, pairs: &[usize], dropped: &'a [u32]) -> Vec<Words<'a>> {
     let mut arrays = vec![
         line("counts", &plan.counts),
         line("offsets", &plan.offsets),
@@ -431,9 +439,9 @@ fn write_plan(path: &Path, args: &PlanOptions, plan: &Plan, pairs: &[usize]) -> 
     ];
     arrays.extend(args.block.map(|_| line("blocks", &plan.blocks)));
     if args.capacity.is_some() {
-        arrays.extend([line("dropped", &plan.dropped), line("dropped_count", &count)]);
+        arrays.extend([line("dropped", &plan.dropped), line("dropped_count", dropped)]);
     }
-    Ok(write_words(path, &arrays)?)
+    arrays
 }
 
 fn report(args: &Args, job: &Routing, results: &Results, record: &Record) -> Result<(), Failure> {

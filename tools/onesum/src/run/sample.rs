@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use onesum::sample::{Status, Variant};
 use serde::Serialize;
 
-use super::{Logits, check_folder, named, operands, rows_and_cols, to_stdout};
+use super::{Logits, axis_of, check_name, ends_in, operands, paths, rows_and_cols, to_stdout};
 use crate::device::{self, AdapterRecord, Clock};
 use crate::draws::Draws;
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::plot;
-use crate::tensor::{Dtype, Tensor, move_axis_last, resolve_axis, write_indices, write_text};
+use crate::tensor::{Dtype, Files, Tensor, move_axis_last};
 use crate::terminal::{remark, say, say_json};
 
 const EXAMPLES: &str = "\
@@ -141,14 +141,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if job.k > 1 {
         shape.push(job.k as usize);
     }
+    let mut files = Files::default();
     if let Some(path) = &args.logprobs {
-        Tensor { shape: scored, dtype: Dtype::F32, data: drawn.logprobs.clone(), note: None }
-            .write(path, "logprobs")?;
+        let data = drawn.logprobs.clone();
+        files.tensor(path, "logprobs", &Tensor { shape: scored, dtype: Dtype::F32, data, note: None })?;
     }
-    write_indices(&args.output, &shape, &drawn.words)?;
     if let Some(path) = &args.plot {
-        write_text(path, &plot::svg(&job, &drawn)?)?;
+        files.text(path, &plot::svg(&job, &drawn)?)?;
     }
+    // Last: where it is, all is.
+    files.indices(&args.output, &shape, &drawn.words)?;
+    files.commit()?;
     if let Some(note) = &logits.tensor.note {
         remark(&format!("{}: {note}", args.input.display()));
     }
@@ -174,22 +177,31 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     report(args, &record, job.rows * job.count as usize)
 }
 
+fn check_paths(args: &Args) -> Result<(), Failure> {
+    let inputs = [
+        paths::named("--input", Some(&args.input)),
+        paths::named("--mask", args.mask.as_ref()),
+        paths::named("--bits", args.bits.as_ref()),
+        paths::named_text("--temperature", args.temperature.as_ref()),
+        paths::named_text("--lengths", args.lengths.as_ref()),
+    ];
+    let outputs = [
+        paths::named("--output", Some(&args.output)),
+        paths::named("--logprobs", args.logprobs.as_ref()),
+        paths::named("--plot", args.plot.as_ref()),
+    ];
+    paths::check(&inputs, &outputs)
+}
+
 fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
     let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
-    let outputs =
-        [("--output", Some(&args.output)), ("--logprobs", args.logprobs.as_ref()), ("--plot", args.plot.as_ref())];
-    for (i, (what, path)) in outputs.iter().enumerate() {
-        let Some(path) = path else { continue };
-        if let Some((other, _)) = outputs[..i].iter().find(|(_, p)| *p == Some(*path)) {
-            return Err(Failure::usage(format!("{what} and {other} name the same file")));
-        }
-        check_folder(path)?;
-    }
-    if args.plot.as_ref().is_some_and(|p| !p.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"))) {
+    check_paths(args)?;
+    if args.plot.as_ref().is_some_and(|p| !ends_in(p, "svg")) {
         return Err(Failure::usage("--plot makes a file that ends in .svg"));
     }
+    check_name(args.tensor.as_deref(), &[&args.input])?;
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
-    let axis = resolve_axis(args.axis, tensor.shape.len()).map_err(|e| named(&args.input, e))?;
+    let axis = axis_of(&args.input, &tensor, args.axis)?;
     let (src, moved) = move_axis_last(&tensor.data, &tensor.shape, axis);
     tensor.data = Vec::new();
     let (dims, cols) = rows_and_cols(&moved);

@@ -1,40 +1,145 @@
-//! Writing a [`Tensor`]: all of the file, or none of it.
+//! Writing files: all of a run's, or none of them.
 
-use std::fs::{self, Metadata as FileMetadata, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
 use super::{CHUNK, Dtype, Format, Problem, Tensor, TensorError, count, npy, safetensors};
 
-impl Tensor {
-    /// Writes the tensor to a `.npy` or `.safetensors` file, as the extension says, in its `dtype`.
+/// Files that appear together, in the order in which they were added.
+///
+/// Each is first written in full, to the disk, under another name beside its own. Only [`commit`](Self::commit) renames
+/// them: until then older files stay as they are, and whatever fails before leaves them so. If renaming itself fails, files
+/// that were not there before are removed again; older ones that were already replaced stay replaced.
+///
+/// A device or pipe (`/dev/stdout`, `/dev/null`) is written straight into when it is added, as `.npy` if it has no
+/// extension.
+#[derive(Default)]
+pub struct Files(Vec<Staged>);
+
+/// A complete file under another name.
+pub(super) struct Staged {
+    /// As the caller named it.
+    path: PathBuf,
+    /// The same with links followed.
+    target: PathBuf,
+    /// Nothing was there before.
+    fresh: bool,
+    temporary: NamedTempFile,
+}
+
+/// Whole numbers of 32 bits, and their name in a `.safetensors` file.
+pub struct Words<'a> {
+    /// The name.
+    pub name: &'static str,
+    /// The length of each axis.
+    pub shape: Vec<usize>,
+    /// The values in C order.
+    pub values: &'a [u32],
+}
+
+impl Files {
+    /// A tensor in a `.npy` or `.safetensors` file, as the extension says, in its `dtype`.
     ///
     /// `name` is the tensor's name in a `.safetensors` file; a `.npy` file has no names. Values that the
     /// `dtype` cannot hold are rounded to the nearest one, ties to even, and to infinity past its range.
     ///
-    /// A file appears under `path` only when it is complete and on the disk: until then an older file stays
-    /// as it is, and on any error it stays for good. A device or pipe (`/dev/stdout`, `/dev/null`) is
-    /// written straight into, as `.npy` if it has no extension.
-    ///
     /// # Errors
     ///
     /// [`TensorError::File`], whose [`Problem`] says what was expected and what came.
-    pub fn write(&self, path: &Path, name: &str) -> Result<(), TensorError> {
-        self.save(path, name).map_err(|problem| TensorError::at(path, problem))
+    pub fn tensor(&mut self, path: &Path, name: &str, tensor: &Tensor) -> Result<(), TensorError> {
+        let header = || {
+            if count(&tensor.shape) != Some(tensor.data.len()) {
+                return Err(Problem::Count { shape: tensor.shape.clone(), values: tensor.data.len() });
+            }
+            match format_of(path)? {
+                Format::Npy => npy::header(npy::descr(tensor.dtype)?, &tensor.shape),
+                Format::Safetensors => safetensors::header(name, tensor),
+            }
+        };
+        self.add(path, header(), |header, out| tensor.emit(header, out))
     }
 
-    fn save(&self, path: &Path, name: &str) -> Result<(), Problem> {
-        if count(&self.shape) != Some(self.data.len()) {
-            return Err(Problem::Count { shape: self.shape.clone(), values: self.data.len() });
-        }
-        let header = match format_of(path)? {
-            Format::Npy => npy::header(npy::descr(self.dtype)?, &self.shape)?,
-            Format::Safetensors => safetensors::header(name, self)?,
+    /// Whole numbers as u32 in a `.npy` file.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::File`].
+    pub fn indices(&mut self, path: &Path, shape: &[usize], values: &[u32]) -> Result<(), TensorError> {
+        let header = match format_of(path) {
+            Ok(Format::Npy) => npy::header("<u4", shape),
+            Ok(Format::Safetensors) => Err(Problem::IndicesInSafetensors),
+            Err(problem) => Err(problem),
         };
-        put(path, |out| self.emit(&header, out))
+        self.add(path, header, |header, out| emit_words(header, &[values], out))
+    }
+
+    /// Whole numbers as u32: one array in a `.npy` file, any number of them in a `.safetensors` file.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::File`].
+    pub fn words(&mut self, path: &Path, arrays: &[Words<'_>]) -> Result<(), TensorError> {
+        let header = || match (format_of(path)?, arrays) {
+            (Format::Npy, [one]) => npy::header("<u4", &one.shape),
+            (Format::Npy, _) => Err(Problem::ManyInNpy),
+            (Format::Safetensors, _) => safetensors::header_of_words(arrays),
+        };
+        let values: Vec<&[u32]> = arrays.iter().map(|array| array.values).collect();
+        self.add(path, header(), |header, out| emit_words(header, &values, out))
+    }
+
+    /// A text file.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::File`].
+    pub fn text(&mut self, path: &Path, text: &str) -> Result<(), TensorError> {
+        self.add(path, Ok(Vec::new()), |_, out| out.write_all(text.as_bytes()))
+    }
+
+    fn add(
+        &mut self,
+        path: &Path,
+        header: Result<Vec<u8>, Problem>,
+        fill: impl FnOnce(&[u8], &mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), TensorError> {
+        let staged = header.and_then(|header| stage(path, |out| fill(&header, out)).map_err(Problem::Write));
+        self.0.extend(staged.map_err(|problem| TensorError::at(path, problem))?);
+        Ok(())
+    }
+
+    /// Gives all files their names.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::File`].
+    pub fn commit(self) -> Result<(), TensorError> {
+        let mut made = Vec::new();
+        for Staged { path, target, fresh, temporary } in self.0 {
+            if let Err(error) = temporary.persist(&target) {
+                // Some of the results would pass for all of them. That this fails as well is not worth a second message.
+                for path in made {
+                    let _ = fs::remove_file(path);
+                }
+                return Err(TensorError::at(&path, Problem::Write(error.error)));
+            }
+            made.extend(fresh.then_some(target));
+        }
+        Ok(())
+    }
+}
+
+impl Tensor {
+    /// Writes the tensor alone.
+    #[cfg(test)]
+    pub fn write(&self, path: &Path, name: &str) -> Result<(), TensorError> {
+        let mut files = Files::default();
+        files.tensor(path, name, self)?;
+        files.commit()
     }
 
     /// Writes header and data in large pieces.
@@ -50,58 +155,10 @@ impl Tensor {
     }
 }
 
-/// Writes whole numbers to a `.npy` file, as u32, as safely as a tensor.
-///
-/// # Errors
-///
-/// [`TensorError::File`].
-pub fn write_indices(path: &Path, shape: &[usize], values: &[u32]) -> Result<(), TensorError> {
-    let save = || {
-        if format_of(path)? != Format::Npy {
-            return Err(Problem::IndicesInSafetensors);
-        }
-        let header = npy::header("<u4", shape)?;
-        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        put(path, |out| out.write_all(&header).and_then(|()| out.write_all(&data)))
-    };
-    save().map_err(|problem| TensorError::at(path, problem))
-}
-
-/// Whole numbers of 32 bits, and their name in a `.safetensors` file.
-pub struct Words<'a> {
-    /// The name.
-    pub name: &'static str,
-    /// The length of each axis.
-    pub shape: Vec<usize>,
-    /// The values in C order.
-    pub values: &'a [u32],
-}
-
-/// Writes whole numbers as u32, as safely as a tensor: one array to a `.npy` file, any number of them to a `.safetensors` file.
-///
-/// # Errors
-///
-/// [`TensorError::File`].
-pub fn write_words(path: &Path, arrays: &[Words<'_>]) -> Result<(), TensorError> {
-    let save = || {
-        let header = match (format_of(path)?, arrays) {
-            (Format::Npy, [one]) => npy::header("<u4", &one.shape)?,
-            (Format::Npy, _) => return Err(Problem::ManyInNpy),
-            (Format::Safetensors, _) => safetensors::header_of_words(arrays)?,
-        };
-        let data: Vec<u8> = arrays.iter().flat_map(|a| a.values).flat_map(|v| v.to_le_bytes()).collect();
-        put(path, |out| out.write_all(&header).and_then(|()| out.write_all(&data)))
-    };
-    save().map_err(|problem| TensorError::at(path, problem))
-}
-
-/// Writes a text file as safely as a tensor: all of it, or none.
-///
-/// # Errors
-///
-/// [`TensorError::File`].
-pub fn write_text(path: &Path, text: &str) -> Result<(), TensorError> {
-    put(path, |out| out.write_all(text.as_bytes())).map_err(|problem| TensorError::at(path, problem))
+fn emit_words(header: &[u8], arrays: &[&[u32]], out: &mut dyn Write) -> io::Result<()> {
+    let data: Vec<u8> = arrays.iter().copied().flatten().flat_map(|v| v.to_le_bytes()).collect();
+    out.write_all(header)?;
+    out.write_all(&data)
 }
 
 /// What the file's name asks for; what has no name of its own gets `.npy`.
@@ -111,12 +168,6 @@ fn format_of(path: &Path) -> Result<Format, Problem> {
         None if is_stream(path) => Ok(Format::Npy),
         None => Err(Problem::UnknownExtension),
     }
-}
-
-fn put(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
-    let old = fs::metadata(path).ok();
-    let written = if is_stream(path) { write_straight(path, fill) } else { write_atomically(path, old.as_ref(), fill) };
-    written.map_err(Problem::Write)
 }
 
 /// Appends `values` in little-endian order.
@@ -147,15 +198,16 @@ fn write_straight(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<(
     fill(&mut out)
 }
 
-/// Writes a temporary file beside `path`, then renames it. When anything fails, dropping it removes it.
-pub(super) fn write_atomically(
-    path: &Path,
-    old: Option<&FileMetadata>,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+/// Writes a temporary file beside `path`, for which it waits. When anything fails, dropping it removes it. What cannot be
+/// replaced is written into.
+pub(super) fn stage(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Option<Staged>> {
+    if is_stream(path) {
+        return write_straight(path, fill).map(|()| None);
+    }
+    let old = fs::metadata(path).ok();
     // Through a symbolic link, the file that it points to is replaced, not the link.
-    let path = if old.is_some() { &fs::canonicalize(path)? } else { path };
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let target = if old.is_some() { fs::canonicalize(path)? } else { path.to_owned() };
+    let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let mut builder = Builder::new();
     builder.prefix(".onesum-").suffix(".tmp");
     // Temporary files are private by default; this one becomes an ordinary file.
@@ -163,10 +215,9 @@ pub(super) fn write_atomically(
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut temporary = builder.tempfile_in(folder)?;
     fill(temporary.as_file_mut())?;
-    if let Some(old) = old {
+    if let Some(old) = &old {
         temporary.as_file().set_permissions(old.permissions())?;
     }
     temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
-    Ok(())
+    Ok(Some(Staged { path: path.to_owned(), target, fresh: old.is_none(), temporary }))
 }

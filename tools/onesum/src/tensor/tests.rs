@@ -401,14 +401,35 @@ fn a_failed_write_leaves_the_old_file_and_nothing_else() {
     let folder = folder();
     let path = folder.path().join("x.npy");
     fs::write(&path, "old").unwrap();
-    let old = fs::metadata(&path).unwrap();
-    let result = save::write_atomically(&path, Some(&old), |out| {
+    let result = save::stage(&path, |out| {
         out.write_all(&[0; 1000])?;
         Err(io::ErrorKind::StorageFull.into())
     });
-    assert_eq!(result.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(result.err().unwrap().kind(), io::ErrorKind::StorageFull);
     assert_eq!(fs::read(&path).unwrap(), b"old");
     assert_eq!(names_in(folder.path()), ["x.npy"]);
+}
+
+#[test]
+fn files_wait_for_each_other() {
+    let folder = folder();
+    let (old, new) = (folder.path().join("old.npy"), folder.path().join("new.npy"));
+    fs::write(&old, "old").unwrap();
+    let mut files = Files::default();
+    files.tensor(&old, "", &steps(Dtype::F32)).unwrap();
+    files.text(&new, "new").unwrap();
+    assert_eq!(fs::read(&old).unwrap(), b"old");
+    assert!(!new.exists());
+    drop(files);
+    assert_eq!((fs::read(&old).unwrap(), names_in(folder.path())), (b"old".to_vec(), vec!["old.npy".to_owned()]));
+
+    // One of them cannot get its name: what was new goes again.
+    let mut files = Files::default();
+    files.text(&new, "new").unwrap();
+    files.text(&folder.path().join("late"), "late").unwrap();
+    fs::create_dir(folder.path().join("late")).unwrap();
+    assert!(files.commit().is_err());
+    assert_eq!(names_in(folder.path()), ["late", "old.npy"]);
 }
 
 #[test]

@@ -151,31 +151,34 @@ pub struct Figures {
     entropy: f64,
     /// The share of experts that nobody has chosen.
     unused: f64,
-    balance_loss: f64,
-    z_loss: f64,
+    /// Null, as the next one, if no token could be measured.
+    balance_loss: Option<f64>,
+    z_loss: Option<f64>,
 }
 
 impl Figures {
     pub fn new(state: &State) -> Self {
+        let measured = state.measured_tokens > 0;
         Self {
             max_over_mean: state.max_over_mean(),
             load_cv2: state.load_cv2(),
             importance_cv2: state.importance_cv2(),
             entropy: state.entropy(),
             unused: state.unused(),
-            balance_loss: state.balance_loss(),
-            z_loss: state.z_loss(),
+            balance_loss: measured.then(|| state.balance_loss()),
+            z_loss: measured.then(|| state.z_loss()),
         }
     }
 
     /// For people.
     pub fn lines(&self, state: &State) -> Vec<String> {
-        let mut lines =
-            vec![balance(state), format!("loss     balance {:.4}, z {:.4}", self.balance_loss, self.z_loss)];
+        let shown = |loss: Option<f64>| loss.map_or("-".to_owned(), |loss| format!("{loss:.4}"));
+        let losses = format!("loss     balance {}, z {}", shown(self.balance_loss), shown(self.z_loss));
+        let mut lines = vec![balance(state), losses];
         let odd = [
             (state.nan_tokens, "tokens with NaN or +inf"),
             (state.masked_tokens, "tokens without any finite logit"),
-            (state.bad_weights, "weights too large to add up"),
+            (state.bad_weights, "weights not finite or too large to add up"),
         ];
         let odd: Vec<_> = odd.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         if !odd.is_empty() {
