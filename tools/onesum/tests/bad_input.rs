@@ -220,8 +220,6 @@ fn routes() {
         1,
         "--block 4294967295: a plan that pads each of 8",
     );
-    let shared = ["-k", "2", "--plan", &plan, "--shared-experts", "63"];
-    refused(&shared, 1, "--plan takes at most 64 experts of a token: 2 chosen and 63 of --shared-experts are 65");
     refused(&["-k", "2", "--tensor", "logits"], 2, "--tensor is for .safetensors files");
     refused(&["-k", "2", "--stats", &folder.path("no/such/s.json")], 1, "there is no folder");
     let run = |input: &str, experts: &str, code: i32| {

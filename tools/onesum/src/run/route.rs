@@ -208,7 +208,6 @@ fn prepare(args: &Args, variants: Variants) -> Result<(Logits, Routing), Failure
     let tokens = dims.iter().product::<usize>();
     let (tokens, experts) = (u32::try_from(tokens)?, u32::try_from(experts)?);
     let mut spec = o.spec(tokens, experts, dtype(tensor.dtype))?;
-    check_width(args, &spec)?;
     spec.variant = variants.router;
     if variants.router.is_some_and(|v| v.input != spec.input) || variants.stats.is_some_and(|v| v.input != spec.input) {
         let message = format!("--variant reads another element type than the {} of the input", tensor.dtype);
@@ -234,18 +233,6 @@ fn prepare(args: &Args, variants: Variants) -> Result<(Logits, Routing), Failure
     };
     let moved = tensor.shape.clone();
     Ok((Logits { tensor, axis, moved }, job))
-}
-
-/// A plan may take fewer choices of a token than a router makes.
-fn check_width(args: &Args, spec: &router::Spec) -> Result<(), Failure> {
-    let (width, most) = (spec.width(), plan::MAX_CHOICES);
-    if args.plan.is_none() || width <= most {
-        return Ok(());
-    }
-    Err(Failure::error(format!(
-        "--plan takes at most {most} experts of a token: {} chosen and {} of --shared-experts are {width}",
-        spec.choices, args.options.shared_experts
-    )))
 }
 
 /// Padding may take more room than there is.
