@@ -5,10 +5,11 @@
 //
 //   --json FILE     writes the report
 //   --limit N       so many of the cases, spread evenly
-//   --timeout S     seconds that an answer is waited for; 60
+//   --timeout S     seconds that an answer is waited for; 120
 //   --dawn FLAG     goes to Dawn, as `backend=vulkan` or `adapter=NAME`; may come again
 //
-// The exit status is 0 when cases ran and all were right, 1 when not, 2 when nothing could be run, 3 when there is no adapter.
+// The exit status is that of `onesum conform`: 0 when cases ran and all were right, 3 when one failed (or a text was refused), 2 when
+// the command line makes no sense or selects nothing, 1 for all else: no adapter, no case that ran.
 
 import fs from 'node:fs';
 import path from 'node:path';
@@ -49,45 +50,54 @@ export async function dawn(flags) {
     return webgpu.create(flags);
 }
 
-async function main() {
-    const { values, positionals } = parseArgs({
+class Usage extends Error {}
+
+const USAGE = 'usage: node node.mjs [--json FILE] [--limit N] [--timeout S] [--dawn FLAG]... EXPORT [PATTERN...] | --validate FOLDER';
+
+function parse() {
+    const config = {
         allowPositionals: true,
         options: {
             validate: { type: 'boolean' },
             json: { type: 'string' },
             limit: { type: 'string' },
-            timeout: { type: 'string', default: '60' },
+            timeout: { type: 'string', default: '120' },
             dawn: { type: 'string', multiple: true, default: [] },
         },
-    });
-    const [folder, ...patterns] = positionals;
-    const numbers = [values.limit ?? '1', values.timeout].map(Number);
-    if (!folder || !numbers.every((n) => n > 0)) {
-        throw new Error('usage: node node.mjs [--json FILE] [--limit N] [--timeout S] [--dawn FLAG]... EXPORT [PATTERN...] | --validate FOLDER');
+    };
+    try {
+        const { values, positionals: [folder, ...patterns] } = parseArgs(config);
+        const [limit, timeout] = [values.limit ?? Infinity, values.timeout].map(Number);
+        if (folder && limit > 0 && timeout > 0) {
+            return { ...values, folder, patterns, limit, timeout };
+        }
+    } catch (error) {
+        throw new Usage(`${error.message}\n${USAGE}`);
     }
+    throw new Usage(USAGE);
+}
+
+async function main() {
+    const { folder, patterns, limit, timeout, ...values } = parse();
     if (values.validate) {
         const gpu = await dawn(['backend=null', 'enable-dawn-features=allow_unsafe_apis', ...values.dawn]);
-        return (await validate(gpu, folder, console.log)) ? 0 : 1;
+        return (await validate(gpu, folder, console.log)) ? 0 : 3;
     }
     const gpu = await dawn(values.dawn);
-    if (!(await gpu.requestAdapter())) {
-        console.error('no adapter that Dawn accepts');
-        return 3;
-    }
     const source = await Export.open(reader(folder));
-    const cases = source.select(patterns, values.limit === undefined ? Infinity : Number(values.limit));
+    const cases = source.select(patterns, limit);
     if (cases.length === 0) {
-        throw new Error(`no case of ${folder} is selected`);
+        throw new Usage(`no case of ${folder} is selected`);
     }
     const { version } = JSON.parse(fs.readFileSync(new URL('node_modules/webgpu/package.json', import.meta.url)));
-    const start = performance.now();
     const report = await run({
         gpu,
         source,
         cases,
+        patterns,
         implementation: 'dawn',
         userAgent: `Dawn in webgpu ${version}, Node ${process.version}`,
-        timeout: Number(values.timeout) * 1000,
+        timeout: timeout * 1000,
         progress({ done, of, failed }) {
             if (failed) {
                 console.log(failureText(failed));
@@ -100,16 +110,17 @@ async function main() {
     if (values.json) {
         fs.writeFileSync(values.json, JSON.stringify(report, null, 1));
     }
-    console.log(`${report.adapter.name}, ${report.adapter.driver}, ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    console.log(`${report.adapter.name}, ${report.adapter.driver}, ${report.seconds.toFixed(1)} s`);
     console.log(summary(report));
-    return ok(report) ? 0 : 1;
+    return ok(report) ? 0 : report.failures.length > 0 ? 3 : 1;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-    let status = 2;
+    let status = 1;
     try {
         status = await main();
     } catch (error) {
+        status = error instanceof Usage ? 2 : 1;
         console.error(error.message);
     }
     // Dawn's own threads do not always survive an orderly end. What is printed goes out first.

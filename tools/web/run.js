@@ -128,7 +128,6 @@ class Device {
     // Why a case cannot run here, or null.
     lacks(test, programs) {
         const { limits, features } = this.device;
-        const { subgroupMinSize = 4, subgroupMaxSize = 128 } = this.info;
         for (const { size, usage } of test.buffers) {
             const binding = usage === 'uniform' ? limits.maxUniformBufferBindingSize : limits.maxStorageBufferBindingSize;
             if (size > limits.maxBufferSize || size > binding) {
@@ -136,15 +135,11 @@ class Device {
             }
         }
         for (const { program, groups, bindings } of test.script.filter(({ op }) => op === 'dispatch')) {
-            const { features: needed, subgroup_size: sizes, constants } = programs[program];
+            // Not its subgroup size: every program is right on every size, and slow on some.
+            const { features: needed, constants } = programs[program];
             const missing = needed.find((feature) => !features.has(feature));
             if (missing) {
                 return `the device lacks ${missing}`;
-            }
-            if (sizes && (subgroupMinSize < sizes[0] || subgroupMaxSize > sizes[1])) {
-                return subgroupMinSize < sizes[0]
-                    ? `the device lacks subgroups of ${sizes[0]}`
-                    : `subgroups of ${subgroupMaxSize}, ${sizes[1]} at most needed`;
             }
             const storage = bindings.filter(({ type }) => type !== 'uniform').length;
             if (storage > limits.maxStorageBuffersPerShaderStage) {
@@ -170,7 +165,10 @@ class Device {
         const types = bindings.map(({ binding, type }) => `${binding} ${type}`).join();
         const key = `${program}: ${types}`;
         if (!this.programs.has(key)) {
-            this.programs.set(key, this.compile(source, program, bindings));
+            const compiled = this.compile(source, program, bindings);
+            // Whoever waits for it is told.
+            compiled.catch(() => {});
+            this.programs.set(key, compiled);
         }
         return this.programs.get(key);
     }
@@ -193,15 +191,24 @@ class Device {
         if (await this.soon(refused)) {
             throw new Error(`the shader is refused: ${(await refused).message}`);
         }
+        device.pushErrorScope('validation');
         const layout = device.createBindGroupLayout({ entries });
-        const pipeline = await this.soon(
-            device.createComputePipelineAsync({
-                label: name,
-                layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-                compute: { module, constants },
-            }),
+        const pipelineLayout = device.createPipelineLayout({ bindGroupLayouts: [layout] });
+        const unfit = device.popErrorScope();
+        const pipeline = this.soon(
+            device.createComputePipelineAsync({ label: name, layout: pipelineLayout, compute: { module, constants } }),
         );
-        return { pipeline, layout };
+        const [error] = await Promise.all([this.soon(unfit), pipeline.catch(() => null)]);
+        if (error) {
+            throw new Error(`the bindings are refused: ${error.message}`);
+        }
+        return { pipeline: await pipeline, layout };
+    }
+
+    // Pipelines of a case's dispatches, on their way.
+    prepare(source, test) {
+        const dispatches = test.script.filter(({ op }) => op === 'dispatch');
+        return dispatches.map((op) => [op, this.pipeline(source, op.program, op.bindings)]);
     }
 
     // What is wrong with a case, or null.
@@ -210,11 +217,11 @@ class Device {
         let scopes = 0;
         let result;
         try {
-            // Before the scopes: they are a stack, and compiling has one of its own.
+            const preparing = this.prepare(source, test);
             const blobs = await blobsOf(source, test);
             const pipelines = new Map();
-            for (const op of test.script.filter(({ op }) => op === 'dispatch')) {
-                pipelines.set(op, await this.pipeline(source, op.program, op.bindings));
+            for (const [op, pipeline] of preparing) {
+                pipelines.set(op, await pipeline);
             }
             for (const filter of ['validation', 'out-of-memory', 'internal']) {
                 this.device.pushErrorScope(filter);
@@ -370,13 +377,24 @@ function describe({ info, device }) {
 //   gpu             the implementation: `navigator.gpu`
 //   source          the Export
 //   cases           of it
+//   patterns        that selected them, for the report
 //   implementation  `dawn` or `browser`
 //   userAgent       which one, in its own words
 //   timeout         milliseconds after which an answer is no longer waited for
 //   progress        told of every case: { done, of, name, outcome: 'passed' | 'failed' | 'skipped', failed, report }
 //   stop            asked before every case whether to end
 // The result has the fields of a report of `onesum conform --json`, and which implementation it was.
-export async function run({ gpu, source, cases, implementation, userAgent, timeout = 60000, progress = () => {}, stop = () => false }) {
+export async function run({
+    gpu,
+    source,
+    cases,
+    patterns = [],
+    implementation,
+    userAgent,
+    timeout = 120000,
+    progress = () => {},
+    stop = () => false,
+}) {
     const needs = needsOf(source, cases);
     let device = await Device.open(gpu, needs, timeout);
     const report = {
@@ -385,14 +403,25 @@ export async function run({ gpu, source, cases, implementation, userAgent, timeo
         user_agent: userAgent,
         exported_by: source.index.adapter,
         adapter: describe(device),
+        filters: patterns,
+        seconds: 0,
         executed: 0,
         passed: 0,
         failures: [],
         skipped: {},
         kinds: {},
         ended: null,
+        passed_cases: [],
+    };
+    const start = performance.now();
+    const reopen = async () => {
+        device.device.destroy();
+        device = await Device.open(gpu, needs, timeout);
     };
     let lost = 0;
+    // Implementations compile on several threads, so cases ahead are prepared. When a device was lost that is over: it must not
+    // be laid to the wrong case.
+    let ahead = 3;
     for (const [number, test] of cases.entries()) {
         if (stop()) {
             report.ended = 'stopped by hand';
@@ -406,7 +435,21 @@ export async function run({ gpu, source, cases, implementation, userAgent, timeo
             tally.skipped += 1;
             report.skipped[reason] = (report.skipped[reason] ?? 0) + 1;
         } else {
-            const wrong = await device.run(source, test);
+            for (const next of cases.slice(number + 1, number + 1 + ahead)) {
+                if (!device.lacks(next, source.index.programs)) {
+                    device.prepare(source, next);
+                }
+            }
+            let wrong = await device.run(source, test);
+            if (device.lost !== null && ahead > 0) {
+                ahead = 0;
+                try {
+                    await reopen();
+                    wrong = await device.run(source, test);
+                } catch (error) {
+                    report.ended = oneLine(error.message);
+                }
+            }
             report.executed += 1;
             tally.executed += 1;
             told.outcome = wrong ? 'failed' : 'passed';
@@ -416,21 +459,24 @@ export async function run({ gpu, source, cases, implementation, userAgent, timeo
                 report.failures.push(told.failed);
             } else {
                 report.passed += 1;
+                report.passed_cases.push(test.name);
             }
         }
+        report.seconds = (performance.now() - start) / 1000;
         await progress(told);
-        if (device.lost !== null) {
-            lost += 1;
-            device.device.destroy();
-            try {
+        try {
+            if (report.ended === null && device.lost !== null) {
+                lost += 1;
                 if (lost === MOST_LOST) {
                     throw new Error(`${lost} devices were lost`);
                 }
-                device = await Device.open(gpu, needs, timeout);
-            } catch (error) {
-                report.ended = oneLine(error.message);
-                break;
+                await reopen();
             }
+        } catch (error) {
+            report.ended = oneLine(error.message);
+        }
+        if (report.ended !== null) {
+            break;
         }
     }
     device.device.destroy();
