@@ -12,6 +12,7 @@ mod guarded;
 pub mod gumbel;
 pub mod permute;
 pub mod plan;
+mod programs;
 mod report;
 pub mod router;
 mod run;
@@ -20,5 +21,6 @@ pub mod stats;
 
 pub use case::{Case, Fill, Memory, OptionSet, Profile, cases};
 pub use check::{Failure, Fault};
+pub use programs::{Access, Linked, programs, representatives};
 pub use report::{Report, Skip, Worst};
 pub use run::{Outcome, Trial, run, run_case};
