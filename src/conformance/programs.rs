@@ -164,7 +164,8 @@ mod tests {
         for linked in programs().filter(|linked| !linked.int64) {
             let text = linked.text(Dialect::Browser);
             if seen.insert(text.clone()) {
-                let widths: Vec<_> = linked.overrides.iter().map(|(name, value)| format!("// {name} {value}\n")).collect();
+                let widths: Vec<_> =
+                    linked.overrides.iter().map(|(name, value)| format!("// {name} {value}\n")).collect();
                 let name = linked.name.replace('/', "-");
                 std::fs::write(folder.join(format!("{name}.wgsl")), text + &widths.concat()).unwrap();
             }

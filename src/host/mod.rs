@@ -170,6 +170,15 @@ impl Gpu {
         Ok(Self { info, device, queue, library })
     }
 
+    /// A device that the caller has made, with its queue.
+    ///
+    /// # Errors
+    /// When the device lacks compute shaders altogether.
+    pub fn from_parts(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<Self, HostError> {
+        let library = Library::new(device)?;
+        Ok(Self { info: device.adapter_info(), device: device.clone(), queue: queue.clone(), library })
+    }
+
     /// A storage buffer with these bytes, padded with zeros to whole words.
     ///
     /// # Errors
