@@ -92,6 +92,9 @@ fn names_and_their_beginnings_select() {
     let name = "softmax/stream/f32/baseline/w8/x4:rows=77,cols=1234,gap=0,fill=wide";
     assert_eq!(selected(&[name], Profile::Quick), [name]);
     assert!(selected(&["softmax/stream/f64"], Profile::Full).is_empty());
+    // What is listed can be run.
+    let refused = selected(&[], Profile::Full).into_iter().find_map(|name| case(&name).err());
+    assert_eq!(refused, None);
     for wrong in ["softmx", "softmax/stream:fill", "relu/w8"] {
         assert!(wrong.parse::<Pattern>().is_err(), "{wrong}");
     }

@@ -220,7 +220,12 @@ pub fn case(name: &str) -> Result<Box<dyn Trial>, String> {
     let known = || KERNELS.map(|kernel| kernel.name).join(", ");
     let kernel = Kernel::of(name).ok_or_else(|| format!("{name}: a case begins with one of {}", known()))?;
     let case = (kernel.parse)(name).map_err(|why| format!("{name}: {why}"))?;
-    let numbers = name.split([',', ':']).filter_map(|pair| pair.split_once('=')?.1.parse::<u32>().ok());
+    let numbers = name.split([',', ':']).filter_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        // A plan's capacity is a bound, not a size: it may be anything.
+        let size = (kernel.name, key) != ("plan", "capacity");
+        value.parse::<u32>().ok().filter(|_| size)
+    });
     let elements = numbers.fold(1_u64, |all, n| all.saturating_mul(u64::from(n.max(1))));
     if elements > 1 << 28 { Err(format!("{name}: a case has at most 2^28 elements")) } else { Ok(case) }
 }

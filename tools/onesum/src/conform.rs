@@ -26,7 +26,7 @@ use record::Record;
 
 const HELP: &str = "\
 Examples:
-  onesum conform                                     a few thousand cases that have everything, a minute or two
+  onesum conform                                     a thousand cases that have everything, a minute or so
   onesum conform softmax/onchip plan                 those whose names begin so
   onesum conform sample:fill=ties router:options=mask    those with KEY=VALUE, or with both
   onesum conform 'plan/serial/w8:tokens=7,experts=5,k=2,fill=zipf'    one case, by its whole name

@@ -19,6 +19,8 @@ p.sum { font-size: 1.15em; font-weight: 600; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .25em .8em .25em 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; }
+td:last-child { overflow-wrap: anywhere; }
+td:first-child { white-space: nowrap; }
 code, pre { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap; }
 article { border-left: 4px solid var(--bad); padding-left: 1em; margin: 1.5em 0; }
 article h3 { font-size: 1em; margin: 0; overflow-wrap: anywhere; }

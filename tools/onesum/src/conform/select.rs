@@ -44,7 +44,10 @@ fn hint(text: &str) -> Option<String> {
     let mut parts = variant.split('/');
     let first = parts.next().unwrap_or_default();
     let kernels = KERNELS.map(|kernel| kernel.name.to_owned());
-    let Some(kernel) = Kernel::of(text) else { return did_you_mean(first, &kernels) };
+    let Some(kernel) = Kernel::of(text) else {
+        // Whoever complains of the kernel names them all.
+        return did_you_mean(first, &kernels).filter(|hint| hint.starts_with("is "));
+    };
 
     // Each part of a variant's name, and each KEY=VALUE that is no number.
     let of_kernel = format!("{} ", kernel.name);
