@@ -285,7 +285,8 @@ impl Live {
 fn list(filter: &Filter) -> Result<(), Failure> {
     let mut text = String::new();
     for case in filter.cases() {
-        text += &format!("{case}\n");
+        text += &case.to_string();
+        text.push('\n');
         if text.len() > 8192 {
             say(&text)?;
             text.clear();
