@@ -220,13 +220,21 @@ pub fn case(name: &str) -> Result<Box<dyn Trial>, String> {
     let known = || KERNELS.map(|kernel| kernel.name).join(", ");
     let kernel = Kernel::of(name).ok_or_else(|| format!("{name}: a case begins with one of {}", known()))?;
     let case = (kernel.parse)(name).map_err(|why| format!("{name}: {why}"))?;
-    let numbers = name.split([',', ':']).filter_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        // A plan's capacity is a bound, not a size: it may be anything.
-        let size = (kernel.name, key) != ("plan", "capacity");
-        value.parse::<u32>().ok().filter(|_| size)
-    });
-    let elements = numbers.fold(1_u64, |all, n| all.saturating_mul(u64::from(n.max(1))));
+    let sizes = name.split([',', ':']).filter_map(|pair| pair.split_once('='));
+    let sizes: Vec<(&str, u64)> =
+        sizes.filter_map(|(key, value)| Some((key, value.parse::<u32>().ok()?.into()))).collect();
+    let product = |keys: &[&str]| {
+        let counted = sizes.iter().filter(|(key, _)| keys.is_empty() || keys.contains(key));
+        counted.fold(1_u64, |all, (_, n)| all.saturating_mul((*n).max(1)))
+    };
+    // Which sizes one buffer has. A plan's capacity is a bound, and no size.
+    let buffers: &[&[&str]] = match kernel.name {
+        "plan" => &[&["tokens", "k"], &["experts", "block"]],
+        "router" | "stats" => &[&["tokens", "experts"], &["tokens", "k"]],
+        "expert_choice" => &[&["tokens", "experts"], &["experts", "capacity"]],
+        _ => &[&[]],
+    };
+    let elements = buffers.iter().map(|keys| product(keys)).max().unwrap_or(0);
     if elements > 1 << 28 { Err(format!("{name}: a case has at most 2^28 elements")) } else { Ok(case) }
 }
 
