@@ -198,5 +198,8 @@ fn reports_side_by_side() {
     let equal = format!("equal on {one} common cases in all 2 runs (plan {one}).");
     assert!(table.contains(&equal) && table.contains(REFUSED), "{table}");
     assert_eq!(table.lines().filter(|line| line.contains("| baseline |")).count(), 2, "{table}");
+    run(&["conform", REFUSED, "softmax", "--fail-fast", "--json", &b]);
+    let table = good(&["conform", "--table", &a, &b]);
+    assert!(table.contains("is not complete: a case failed.") && table.contains("equal on 0 common cases"), "{table}");
     assert!(bad(&["conform", "--table", &folder.write("c.json", b"{}")], 1).contains("not a report"));
 }

@@ -16,6 +16,9 @@ struct Run {
     adapter: Adapter,
     kinds: BTreeMap<String, Tally>,
     failures: Vec<Failed>,
+    /// Why it is not all of it.
+    #[serde(default)]
+    ended: Option<String>,
     passed_cases: BTreeSet<String>,
 }
 
@@ -24,6 +27,13 @@ struct Adapter {
     name: String,
     #[serde(default)]
     driver_info: String,
+}
+
+impl Adapter {
+    fn line(&self) -> String {
+        let parts = [self.name.as_str(), self.driver_info.as_str()];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -54,8 +64,7 @@ pub fn table(paths: &[PathBuf]) -> Result<String, Failure> {
                     |---|---|---|---|---|---|---|\n"
         .to_owned();
     for run in &runs {
-        let driver = [run.adapter.name.as_str(), run.adapter.driver_info.as_str()];
-        let driver = driver.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        let driver = run.adapter.line();
         for (tier, tally) in run.tiers() {
             let worst = tally.worst.map_or("—".to_owned(), |worst| worst.ulps.to_string());
             let Tally { executed, failed, skipped, .. } = tally;
@@ -66,6 +75,12 @@ pub fn table(paths: &[PathBuf]) -> Result<String, Failure> {
                 cell(&run.implementation),
                 cell(&driver)
             );
+        }
+    }
+    for run in &runs {
+        if let Some(why) = &run.ended {
+            let (implementation, driver) = (&run.implementation, run.adapter.line());
+            let _ = writeln!(text, "\n{implementation}, {driver}, is not complete: {why}.");
         }
     }
     text += &equality(&runs);
