@@ -19,7 +19,7 @@ fn what_results_rely_on_holds() {
         let name = &gpu.info.name;
         let nearest: Vec<_> = probe.functions.iter().filter_map(|m| m.not_nearest).collect();
         assert_eq!(nearest, [0, 0, 0], "{name}: sums, differences, products");
-        let exempt = ["exp and log are within the specification", "subnormal results are kept"];
+        let exempt = ["exp and log are within the specification", "+, -, *, / keep subnormal numbers"];
         for relied in probe.relied.iter().filter(|r| !exempt.contains(&r.property)) {
             assert!(relied.holds, "{name}: {}", relied.property);
         }
@@ -27,8 +27,6 @@ fn what_results_rely_on_holds() {
             ("1 + 2^-24, a tie", 0x3f80_0000),
             ("(1 + 2^-23) + 2^-24, a tie", 0x3f80_0002),
             ("(1 + 2^-12) * (1 + 2^-12), a tie", 0x3f80_1000),
-            ("7 / 0, u32", 7),
-            ("7 % 0, u32", 0),
         ] {
             assert_eq!(probe.answer(question).map(|a| a.bits), Some(bits), "{name}: {question}");
         }
