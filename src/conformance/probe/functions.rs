@@ -329,6 +329,7 @@ fn quotients() -> Vec<[f32; 2]> {
 fn exponents(low: f64, high: f64, period: f64) -> Vec<[f32; 2]> {
     let even = 1 << 16;
     let mut all: Vec<f32> = (0..=even).map(|i| (low + (high - low) * f64::from(i) / f64::from(even)) as f32).collect();
+    all.push(0.0);
     let halves = (low / period * 2.0) as i32..=(high / period * 2.0) as i32;
     all.extend(halves.filter(|&n| n != 0).flat_map(|n| beside((f64::from(n) * 0.5 * period) as f32, 8)));
     let mut words = Words::new("probe exponents");
