@@ -12,6 +12,7 @@ mod guarded;
 pub mod gumbel;
 pub mod permute;
 pub mod plan;
+pub mod probe;
 mod report;
 pub mod router;
 mod run;
