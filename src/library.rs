@@ -32,9 +32,12 @@ pub(crate) struct Built {
 
 /// How a binding is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub enum Access {
+    /// A uniform buffer.
     Uniform,
+    /// A storage buffer that is read only.
     Read,
+    /// A storage buffer that is declared read-write.
     ReadWrite,
 }
 

@@ -13,6 +13,7 @@ pub mod gumbel;
 pub mod permute;
 pub mod plan;
 pub mod probe;
+mod programs;
 mod report;
 pub mod router;
 mod run;
@@ -23,6 +24,7 @@ mod suite;
 
 pub use case::{Case, Fill, Memory, OptionSet, Profile, cases};
 pub use check::{Difference, Element, Failure, Fault};
+pub use programs::{Access, Linked, programs, representatives};
 pub use report::{Adapter, Failed, Report, Tally, Worst, WrongElement};
 pub use run::{Outcome, Trial, run_case, run_cases};
 pub use suite::{Cases, Filter, KERNELS, Kernel, Pattern, case, run, run_with, terms};

@@ -23,6 +23,8 @@ pub use shard::{Merge, PARTIAL_BYTES, ShardScale, ShardSpec, ShardSum};
 pub use variant::{Schedule, Tier, Variant};
 
 pub(crate) use params::{MapParams, Params};
+#[cfg(feature = "conformance")]
+pub(crate) use sources::every_program;
 pub(crate) use sources::{Stage, mask_fragment, scratch_window, source_fragment};
 
 use crate::bound::Step;
