@@ -468,12 +468,12 @@ mod tests {
         // Before, between and after the rows.
         for index in [0, 4, 5, 9] {
             window.reset(&gpu);
-            gpu.queue.write_buffer(&window.buffer, index * 4, &7_u32.to_le_bytes());
+            gpu.write(&window.buffer, index * 4, &7_u32.to_le_bytes());
             let touched = Failure::GuardTouched { what: "tokens", index: index as usize };
             assert_eq!(window.words(&gpu).unwrap(), Err(touched));
         }
         let input = Guarded::input(&gpu, "scores", &[0; 24], [2, 3], [1, 2]).unwrap();
-        gpu.queue.write_buffer(&input.buffer, 4, &7_u32.to_le_bytes());
+        gpu.write(&input.buffer, 4, &7_u32.to_le_bytes());
         assert_eq!(input.unchanged(&gpu).unwrap(), Err(Failure::InputChanged { index: 1 }));
     }
 }

@@ -359,7 +359,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Result<Results, Failur
     let bound = kernel.bind(&operands)?;
     let once = || -> Result<Result<Results, Failure>, HostError> {
         for window in [&src, &soft, &hard, &perturbed] {
-            gpu.queue.write_buffer(&window.buffer, 0, &window.fresh);
+            gpu.write(&window.buffer, 0, &window.fresh);
         }
         gpu.run(&[&bound])?;
         let mut results = Results {

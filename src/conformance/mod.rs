@@ -8,6 +8,7 @@ mod case;
 mod check;
 mod data;
 pub mod expert_choice;
+mod export;
 mod guarded;
 pub mod gumbel;
 pub mod permute;
@@ -17,8 +18,10 @@ pub mod router;
 mod run;
 pub mod sample;
 pub mod stats;
+pub(crate) mod tape;
 
 pub use case::{Case, Fill, Memory, OptionSet, Profile, cases};
 pub use check::{Failure, Fault};
+pub use export::{ExportError, Exported, FORMAT, export};
 pub use report::{Report, Skip, Worst};
 pub use run::{Outcome, Trial, run, run_case};

@@ -465,7 +465,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<
     };
     gpu.run(&[&bound])?;
     if fault == Some(Fault::GuardTouched) {
-        gpu.queue.write_buffer(&out.buffer, 0, &[0; 4]);
+        gpu.write(&out.buffer, 0, &[0; 4]);
     }
     let mut rows = match out.read(gpu)? {
         Ok(rows) => rows,
@@ -484,7 +484,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<
         return Ok(Err(Failure::NotRepeatable { index }));
     }
     if fault == Some(Fault::InputChanged) {
-        gpu.queue.write_buffer(&src.buffer, 16, &[0; 4]);
+        gpu.write(&src.buffer, 16, &[0; 4]);
     }
     for operand in [&src, &weights, &table] {
         if let Err(failure) = operand.unchanged(gpu)? {

@@ -800,7 +800,7 @@ impl Memory {
 
     fn reset(&self, gpu: &Gpu) {
         for (area, &(buffer, start)) in self.areas.iter().zip(&self.starts) {
-            gpu.queue.write_buffer(&self.buffers[buffer], start as u64, &area.bytes);
+            gpu.write(&self.buffers[buffer], start as u64, &area.bytes);
         }
     }
 
@@ -1026,7 +1026,7 @@ mod tests {
             let write = |area: usize, word: usize| {
                 memory.reset(&gpu);
                 let (buffer, start) = memory.starts[area];
-                gpu.queue.write_buffer(&memory.buffers[buffer], (start + word * 4) as u64, &7_u32.to_le_bytes());
+                gpu.write(&memory.buffers[buffer], (start + word * 4) as u64, &7_u32.to_le_bytes());
                 memory.results(&gpu).unwrap()
             };
             // Before, between and after the rows.
