@@ -8,6 +8,7 @@ use super::check::same_words;
 use super::data::{Random, encode, stored};
 use super::guarded::Guarded;
 use super::run::{Outcome, Trial, unsupported};
+use super::tape::{Bounds, Loose};
 use super::{Failure, Profile};
 use crate::expert_choice::{Operands, Spec, Variant};
 use crate::host::{Gpu, HostError};
@@ -341,6 +342,8 @@ fn execute(gpu: &Gpu, case: &Case, scores: &[f32]) -> Result<Result<Results, Fai
     let offsets = Guarded::output(gpu, "offsets", 4, [1, tokens + 1], [7, 0])?;
     let entries = Guarded::output(gpu, "choices", 4, [1, slots], [9, 0])?;
     let scratch = Guarded::output(gpu, "scratch", 4, [1, scratch_words], [4, 0])?;
+    let unread = Loose { at: scratch.at(0), bounds: Bounds::Scratch(scratch_words.into()) };
+    gpu.describe(&scratch.buffer, "scratch", || vec![unread]);
     let bound = kernel.bind(&Operands {
         offsets: choices.then(|| offsets.matrix()),
         choices: choices.then(|| entries.matrix()),

@@ -60,7 +60,7 @@ pub struct Exported {
     pub programs: usize,
     /// Words of results that are compared to the bit.
     pub exact: u64,
-    /// Floats of results that have an interval.
+    /// Floats and sums of results that have an interval.
     pub intervals: u64,
     /// Words of results that may be anything.
     pub any: u64,
@@ -78,7 +78,7 @@ impl fmt::Display for Exported {
         }
         writeln!(
             f,
-            "checks: {} words to the bit, {} floats within their intervals, {} words not looked at",
+            "checks: {} words to the bit, {} numbers within their intervals, {} words not looked at",
             self.exact, self.intervals, self.any
         )?;
         let (skipped, failed) = (self.skipped.values().sum::<usize>(), self.failed.len());
@@ -224,6 +224,16 @@ struct LooseEntry {
     lo: Option<Blob>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hi: Option<Blob>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sums: Option<Sums>,
+}
+
+/// Sums whose low words are the elements: where the high words are, the least and the greatest of each, as 64-bit integers.
+#[derive(Serialize)]
+struct Sums {
+    high: u64,
+    lo: Blob,
+    hi: Blob,
 }
 
 const INDEX: &str = "index.json";
@@ -263,11 +273,10 @@ impl Export {
     fn add(&mut self, name: &str, kind: &str, tape: &Tape) -> Result<(), ExportError> {
         let mut buffers = Buffers::default();
         let mut script: Vec<Op> = Vec::new();
+        let used = tape.used();
         for note in &tape.notes {
             match note {
-                Note::Made(buffer) => {
-                    buffers.of(buffer);
-                }
+                Note::Written { buffer, .. } if !used.contains(buffer) => {}
                 Note::Written { buffer, offset, bytes } => {
                     let data = self.data.put(bytes)?;
                     script.push(Op::Write { buffer: buffers.of(buffer), offset: *offset, data });
@@ -373,27 +382,34 @@ impl Export {
     /// With the bytes that it covers; none if it is not within `size`.
     fn loose(&mut self, part: &Loose, size: u64) -> Result<Option<(LooseEntry, u64)>, ExportError> {
         let at = part.at;
-        let (dtype, count, bytes, ends) = match &part.bounds {
-            Bounds::Words(count) | Bounds::Scratch(count) => ("any", *count, *count * 4, None),
-            Bounds::Floats(dtype, pairs) => {
-                let count = pairs.len() as u64;
-                (name(*dtype), count, count * dtype.bytes(), Some(pairs))
-            }
+        let (count, element) = match &part.bounds {
+            Bounds::Words(count) | Bounds::Scratch(count) => (*count, 4),
+            Bounds::Floats(dtype, pairs) => (pairs.len() as u64, dtype.bytes()),
+            Bounds::Sums { pairs, .. } => (pairs.len() as u64, 4),
         };
-        if at + bytes > size {
+        if at + count * element > size {
             return Ok(None);
         }
-        let (mut lo, mut hi) = (None, None);
-        if let Some(pairs) = ends {
-            self.done.intervals += count;
-            for (i, end) in [&mut lo, &mut hi].into_iter().enumerate() {
-                let floats: Vec<u8> = pairs.iter().flat_map(|pair| pair[i].to_le_bytes()).collect();
-                *end = Some(self.data.put(&floats)?);
+        let any = LooseEntry { dtype: "any", at, count, lo: None, hi: None, sums: None };
+        let entry = match &part.bounds {
+            Bounds::Words(_) | Bounds::Scratch(_) => {
+                self.done.any += count;
+                any
             }
-        } else {
-            self.done.any += count;
-        }
-        Ok(Some((LooseEntry { dtype, at, count, lo, hi }, bytes)))
+            Bounds::Floats(dtype, pairs) => {
+                self.done.intervals += count;
+                let end = |i: usize| pairs.iter().flat_map(|pair| pair[i].to_le_bytes()).collect::<Vec<_>>();
+                let [lo, hi] = [self.data.put(&end(0))?, self.data.put(&end(1))?];
+                LooseEntry { dtype: name(*dtype), lo: Some(lo), hi: Some(hi), ..any }
+            }
+            Bounds::Sums { high, pairs } => {
+                self.done.intervals += count;
+                let end = |i: usize| pairs.iter().flat_map(|pair| pair[i].to_le_bytes()).collect::<Vec<_>>();
+                let [lo, hi] = [self.data.put(&end(0))?, self.data.put(&end(1))?];
+                LooseEntry { sums: Some(Sums { high: *high, lo, hi }), ..any }
+            }
+        };
+        Ok(Some((entry, count * element)))
     }
 
     fn finish(mut self, info: &wgpu::AdapterInfo) -> Result<Exported, ExportError> {

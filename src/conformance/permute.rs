@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use super::case::{by_name, name_of};
 use super::check::same_words;
-use super::data::{Random, decode, encode};
+use super::data::{Random, decode, encode, stored};
 use super::guarded::Guarded;
 use super::run::{Outcome, Trial, unsupported};
+use super::tape::{Freedom, loose};
 use super::{Failure, Profile};
-use crate::accuracy::{bf16_ulp, f16_ulp, ulp_distance};
+use crate::accuracy::{Budget, bf16_ulp, f16_ulp, ulp_distance};
 use crate::host::{Gpu, HostError};
 use crate::permute::{
     CombineOperands, CombineSpec, DispatchOperands, DispatchSpec, Kernel, MAX_CHOICES, Shape, Variant,
@@ -429,6 +430,14 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<
     } else {
         Guarded::output(gpu, "out", variant.output.bytes() as u32, [out_rows, hidden], wide)?
     };
+    gpu.describe(&out.buffer, "out", || {
+        let sums = sums(case, data).unwrap_or_default();
+        let rows = sums.chunks(hidden.max(1) as usize).enumerate();
+        let row = |(row, sums): (usize, &[Sum])| {
+            loose(variant.output, out.at(row), sums.iter().map(|sum| freedom(sum, variant.output)))
+        };
+        rows.flat_map(row).collect()
+    });
     let given = case.options.weights().then(|| weights.matrix());
     let shape = Shape { quads: variant.quads, ..Shape::new(tokens, choices, hidden) };
     let bound = match variant.kernel {
@@ -553,6 +562,21 @@ fn allowed(sum: &Sum, output: Dtype) -> f64 {
             Dtype::F16 => 0.5 * f16_ulp(most),
             Dtype::Bf16 => 0.5 * bf16_ulp(most),
         }
+}
+
+/// What `check` lets an element be.
+fn freedom(sum: &Sum, output: Dtype) -> Freedom {
+    if sum.flushed == 0.0 {
+        // NaN by its payload is the only freedom then.
+        return if sum.rounded.is_nan() { Freedom::equal_to(f32::NAN) } else { Freedom::Exact };
+    }
+    if !sum.rounded.is_finite() || !sum.flushed.is_finite() {
+        return Freedom::Any;
+    }
+    let [lo, hi] = Budget { want: sum.value, ulps: 0.0, absolute: allowed(sum, output) }.interval();
+    // What is finite in f32 may be an infinity of the type.
+    let want = stored(output, sum.rounded);
+    Freedom::Within(if want.is_infinite() { [lo.min(want), hi.max(want)] } else { [lo, hi] })
 }
 
 /// The elements of a type, each in a word of its own.

@@ -776,7 +776,10 @@ struct Memory {
 impl Memory {
     fn new(gpu: &Gpu, areas: Vec<Area>, pooled: bool) -> Result<Self, HostError> {
         if !pooled {
-            let buffers = areas.iter().map(|a| gpu.upload(&a.bytes)).collect::<Result<_, _>>()?;
+            let buffers = areas.iter().map(|a| gpu.upload(&a.bytes)).collect::<Result<Vec<_>, _>>()?;
+            for (area, buffer) in areas.iter().zip(&buffers) {
+                gpu.describe(buffer, area.what, Vec::new);
+            }
             let starts = (0..areas.len()).map(|i| (i, 0)).collect();
             return Ok(Self { areas, buffers, starts });
         }
@@ -787,7 +790,9 @@ impl Memory {
             starts.push((0, all.len()));
             all.extend(&area.bytes);
         }
-        Ok(Self { buffers: vec![gpu.upload(&all)?], areas, starts })
+        let pool = gpu.upload(&all)?;
+        gpu.describe(&pool, "pool", Vec::new);
+        Ok(Self { buffers: vec![pool], areas, starts })
     }
 
     fn matrix(&self, what: &str) -> Option<Matrix<'_>> {

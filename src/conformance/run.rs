@@ -32,6 +32,20 @@ pub trait Trial: std::fmt::Display {
     fn run(&self, gpu: &Gpu) -> Outcome;
 }
 
+impl<T: Trial + ?Sized> Trial for Box<T> {
+    fn kind(&self) -> String {
+        (**self).kind()
+    }
+
+    fn measured(&self) -> bool {
+        (**self).measured()
+    }
+
+    fn run(&self, gpu: &Gpu) -> Outcome {
+        (**self).run(gpu)
+    }
+}
+
 impl Trial for Case {
     fn kind(&self) -> String {
         format!("softmax/{:?}/{}", self.variant.schedule, self.variant.tier.name()).to_lowercase()

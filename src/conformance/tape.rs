@@ -1,5 +1,6 @@
 //! What a case does with its device, noted while it runs, so that another implementation can do the same.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::Bound;
@@ -16,8 +17,6 @@ pub(crate) struct Tape {
 /// One thing that a case has done.
 #[derive(Debug)]
 pub(crate) enum Note {
-    /// A storage buffer of zeros.
-    Made(wgpu::Buffer),
     Written {
         buffer: wgpu::Buffer,
         offset: u64,
@@ -54,6 +53,9 @@ pub(crate) struct Loose {
 pub(crate) enum Bounds {
     /// Floats from the first to the second of each pair, or NaN where both are.
     Floats(Dtype, Vec<[f32; 2]>),
+    /// The low words of sums of 64 bits, in two's complement, whose high words begin at byte `high`: each sum is from the first to
+    /// the second of its pair. A high word is not loose by this.
+    Sums { high: u64, pairs: Vec<[i64; 2]> },
     /// So many words: no interval of a float says what they may be.
     Words(u64),
     /// So many words that nobody looks at: they need not even be the same in a second run.
@@ -106,10 +108,6 @@ pub(crate) fn loose(dtype: Dtype, at: u64, elements: impl IntoIterator<Item = Fr
 }
 
 impl Tape {
-    pub fn made(&mut self, buffer: &wgpu::Buffer) {
-        self.notes.push(Note::Made(buffer.clone()));
-    }
-
     pub fn written(&mut self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.notes.push(Note::Written { buffer: buffer.clone(), offset, bytes: bytes.to_vec() });
@@ -127,6 +125,19 @@ impl Tape {
 
     pub fn describe(&mut self, buffer: &wgpu::Buffer, what: &'static str, loose: Vec<Loose>) {
         self.descriptions.push(Description { buffer: buffer.clone(), what, loose });
+    }
+
+    /// The buffers that anything depends on.
+    pub fn used(&self) -> HashSet<wgpu::Buffer> {
+        let mut used = HashSet::new();
+        for note in &self.notes {
+            match note {
+                Note::Written { .. } => {}
+                Note::Ran { recipe, .. } => used.extend(recipe.windows.iter().map(|w| w.buffer.clone())),
+                Note::Read { buffer, .. } => used.extend([buffer.clone()]),
+            }
+        }
+        used
     }
 
     /// The first name of a buffer, and all that is loose in it.
