@@ -227,6 +227,12 @@ impl Library {
         copy::Copy::new(self, variant)
     }
 
+    /// How many pipelines have been built.
+    #[cfg(feature = "conformance")]
+    pub(crate) fn pipelines(&self) -> usize {
+        self.shared.built.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The pipeline of `program`, compiled if it is asked for the first time.
     pub(crate) fn built(&self, program: &Program) -> Result<Built, BuildError> {
         let program = &program.on(self.caps());

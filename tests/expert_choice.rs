@@ -3,7 +3,7 @@
 mod common;
 
 use onesum::conformance::expert_choice::cases;
-use onesum::conformance::{Profile, run};
+use onesum::conformance::{Profile, run_cases};
 use onesum::expert_choice::{MAX_EXPERTS, NONE, Operands, Schedule, Spec, Variant};
 use onesum::host::{Gpu, adapters};
 use onesum::reference::expert_choice::{Chosen, expert_choice};
@@ -16,8 +16,10 @@ fn quick_profile_on_every_adapter() {
     let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
     assert!(!all.is_empty(), "no adapter: tools/test installs one");
     let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            all.iter().map(|gpu| scope.spawn(|| (&gpu.info, run(gpu, cases(Profile::Quick), |_, _| {})))).collect();
+        let threads: Vec<_> = all
+            .iter()
+            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
+            .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     for (info, report) in reports {

@@ -3,7 +3,7 @@
 mod common;
 
 use onesum::conformance::gumbel::cases;
-use onesum::conformance::{Profile, run};
+use onesum::conformance::{Profile, run_cases};
 use onesum::gumbel::{Gumbel, Operands, Options, Outputs, Spec};
 use onesum::host::{Gpu, adapters};
 use onesum::noise::Stream;
@@ -20,8 +20,10 @@ fn quick_profile_on_every_adapter() {
     let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
     assert!(!all.is_empty(), "no adapter: tools/test installs one");
     let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            all.iter().map(|gpu| scope.spawn(|| (&gpu.info, run(gpu, cases(Profile::Quick), |_, _| {})))).collect();
+        let threads: Vec<_> = all
+            .iter()
+            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
+            .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     for (info, report) in reports {

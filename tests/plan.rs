@@ -3,7 +3,7 @@
 mod common;
 
 use onesum::conformance::plan::{Case, Fault, cases, run_case};
-use onesum::conformance::{Outcome, Profile, run};
+use onesum::conformance::{Outcome, Profile, run_cases};
 use onesum::host::{Gpu, adapters};
 use onesum::plan::{Arguments, Capacity, NONE, Operands, Outputs, Plan, Priority, Spec, Variant, slots};
 use onesum::reference::plan::{self as reference, Problem};
@@ -16,8 +16,10 @@ fn quick_profile_on_every_adapter() {
     let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
     assert!(!all.is_empty(), "no adapter: tools/test installs one");
     let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            all.iter().map(|gpu| scope.spawn(|| (&gpu.info, run(gpu, cases(Profile::Quick), |_, _| {})))).collect();
+        let threads: Vec<_> = all
+            .iter()
+            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
+            .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     for (info, report) in reports {

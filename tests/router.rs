@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use common::{Noop, chi_square, critical};
 use onesum::accuracy::{Budget, route_budgets};
 use onesum::conformance::router::cases;
-use onesum::conformance::{Profile, run};
+use onesum::conformance::{Profile, run_cases};
 use onesum::exact::normal;
 use onesum::host::{Gpu, HostError, adapters};
 use onesum::noise::{Domain, Stream};
@@ -25,7 +25,7 @@ fn quick_profile_on_every_adapter() {
     assert!(!adapters.is_empty(), "no adapter: tools/test installs one");
     for adapter in &adapters {
         let gpu = Gpu::of(adapter).unwrap();
-        let report = run(&gpu, cases(Profile::Quick), |_, _| {});
+        let report = run_cases(&gpu, cases(Profile::Standard), |_, _| {});
         println!("{} ({:?})\n{report}", gpu.info.name, gpu.info.backend);
         assert!(report.ok());
         let caps = gpu.library.caps();
@@ -36,7 +36,7 @@ fn quick_profile_on_every_adapter() {
             ("router/row/shuffle", 200, caps.subgroup && caps.min_subgroup_size >= 8),
             ("router/row/subgroup", 200, caps.subgroup),
         ] {
-            let executed = report.counts.get(kind).copied().unwrap_or(0);
+            let executed = report.kinds.get(kind).map_or(0, |tally| tally.executed);
             assert!(!able || executed >= floor, "{kind}: {executed} cases");
         }
         assert!(report.executed >= 1500, "{} cases", report.executed);

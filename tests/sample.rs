@@ -4,7 +4,7 @@ mod common;
 
 use common::{chi_square, critical, logits};
 use onesum::conformance::sample::{Draws, cases};
-use onesum::conformance::{Profile, run};
+use onesum::conformance::{Profile, run_cases};
 use onesum::host::{Gpu, adapters};
 use onesum::noise::Stream;
 use onesum::reference::{Problem, choice, choices, concrete_log_density, exp_concrete_log_density, gumbel_log_density};
@@ -35,8 +35,10 @@ fn every_gpu() -> Vec<Gpu> {
 fn quick_profile_on_every_adapter() {
     let all = every_gpu();
     let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            all.iter().map(|gpu| scope.spawn(|| (&gpu.info, run(gpu, cases(Profile::Quick), |_, _| {})))).collect();
+        let threads: Vec<_> = all
+            .iter()
+            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
+            .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     for (info, report) in reports {

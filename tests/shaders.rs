@@ -400,24 +400,8 @@ fn every_kernel_has_all_its_rooms() {
 /// The kernels that the conformance suite has cases of.
 #[cfg(feature = "conformance")]
 fn cases_of() -> BTreeSet<String> {
-    use onesum::conformance::{Profile, cases, expert_choice, gumbel, permute, plan, router, sample, stats};
+    use onesum::conformance::{KERNELS, Profile};
 
-    fn names(cases: impl Iterator<Item: ToString>) -> BTreeSet<String> {
-        let names = cases.map(|case| case.to_string());
-        names.filter_map(|name| name.split('/').next().map(str::to_string)).collect()
-    }
-    let quick = Profile::Quick;
-    [
-        names(cases(quick)),
-        names(sample::cases(quick)),
-        names(gumbel::cases(quick)),
-        names(router::cases(quick)),
-        names(plan::cases(quick)),
-        names(expert_choice::cases(quick)),
-        names(permute::cases(quick)),
-        names(stats::cases(quick)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let with_cases = KERNELS.iter().filter(|kernel| kernel.cases(Profile::Quick).next().is_some());
+    with_cases.map(|kernel| kernel.name.to_string()).collect()
 }

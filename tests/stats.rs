@@ -4,7 +4,7 @@
 mod common;
 
 use onesum::conformance::stats::{cases, compare};
-use onesum::conformance::{Profile, run};
+use onesum::conformance::{Profile, run_cases};
 use onesum::host::{Gpu, adapters};
 use onesum::reference::stats::{Batch, state};
 use onesum::softmax::{Dtype, Shape};
@@ -17,8 +17,10 @@ fn quick_profile_on_every_adapter() {
     let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
     assert!(!all.is_empty(), "no adapter: tools/test installs one");
     let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            all.iter().map(|gpu| scope.spawn(|| (&gpu.info, run(gpu, cases(Profile::Quick), |_, _| {})))).collect();
+        let threads: Vec<_> = all
+            .iter()
+            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
+            .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     for (info, report) in reports {

@@ -167,8 +167,38 @@ pub(super) fn name_of<T: PartialEq + Copy>(all: &[(T, &'static str)], value: T) 
     all.iter().find(|(v, _)| *v == value).map_or("?", |(_, name)| name)
 }
 
-pub(super) fn by_name<T: Copy>(all: &[(T, &'static str)], name: &str) -> Option<T> {
-    all.iter().find(|(_, n)| *n == name).map(|(v, _)| *v)
+/// One KEY=VALUE of a case's name.
+pub(super) struct Term<'a> {
+    pub key: &'a str,
+    value: &'a str,
+}
+
+/// What stands behind the variant in a case's name.
+pub(super) fn terms(rest: &str) -> impl Iterator<Item = Result<Term<'_>, String>> {
+    rest.split(',').map(|pair| {
+        let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
+        Ok(Term { key, value })
+    })
+}
+
+impl Term<'_> {
+    pub fn number(&self) -> Result<u32, String> {
+        self.value.parse().map_err(|e| format!("{}: {e}", self.key))
+    }
+
+    /// One of `all`, by its name.
+    pub fn of<T: Copy>(&self, all: &[(T, &'static str)]) -> Result<T, String> {
+        let found = all.iter().find(|(_, name)| *name == self.value);
+        found.map(|(value, _)| *value).ok_or_else(|| {
+            let names: Vec<_> = all.iter().map(|(_, name)| *name).collect();
+            format!("no {} is called {:?}; there are {}", self.key, self.value, names.join(", "))
+        })
+    }
+
+    /// The error for a key that is none of these.
+    pub fn unknown(&self, known: &str) -> String {
+        format!("{:?} is none of {known}", self.key)
+    }
 }
 
 /// One thing to try.
@@ -218,18 +248,16 @@ impl FromStr for Case {
             options: OptionSet::Plain,
             memory: Memory::Separate,
         };
-        for pair in rest.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
-            let unknown = || format!("no {key} is called {value:?}");
-            match key {
-                "rows" => case.rows = number()?,
-                "cols" => case.cols = number()?,
-                "gap" => case.gap = number()?,
-                "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
-                "options" => case.options = by_name(&OptionSet::ALL, value).ok_or_else(unknown)?,
-                "memory" => case.memory = by_name(&Memory::ALL, value).ok_or_else(unknown)?,
-                _ => return Err(format!("{key:?} is none of rows, cols, gap, fill, options, memory")),
+        for term in terms(rest) {
+            let term = term?;
+            match term.key {
+                "rows" => case.rows = term.number()?,
+                "cols" => case.cols = term.number()?,
+                "gap" => case.gap = term.number()?,
+                "fill" => case.fill = term.of(&Fill::ALL)?,
+                "options" => case.options = term.of(&OptionSet::ALL)?,
+                "memory" => case.memory = term.of(&Memory::ALL)?,
+                _ => return Err(term.unknown("rows, cols, gap, fill, options, memory")),
             }
         }
         Ok(case)
@@ -237,12 +265,23 @@ impl FromStr for Case {
 }
 
 /// How many cases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// Every f32 variant; other element types on one geometry of each schedule.
+    /// Of the standard profile's cases as few as have everything: see [`super::Filter`]. By itself, a kernel's quick profile is
+    /// its standard one.
     Quick,
-    /// Every variant.
+    /// What `cargo test` runs: every variant of f32; other element types on one geometry of each schedule.
+    #[default]
+    Standard,
+    /// Every variant with everything.
     Full,
+}
+
+impl Profile {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Quick, "quick"), (Self::Standard, "standard"), (Self::Full, "full")];
 }
 
 /// The cases of a profile, for variants of any device.
@@ -340,7 +379,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for case in cases(Profile::Quick) {
+        for case in cases(Profile::Standard) {
             assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
         }
     }

@@ -5,56 +5,18 @@ use std::fmt;
 use super::Case;
 use super::data::{Data, spec};
 use super::tape::{Freedom, Loose, loose};
-use crate::accuracy::{Budget, RowBudget};
+use crate::accuracy::{Budget, RowBudget, Verdict};
 use crate::sample::Status;
 use crate::softmax::Dtype;
 
 /// Why a case failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Failure {
-    /// An element is outside its budget.
-    Value {
-        /// `dst` or `lse`.
-        what: &'static str,
-        /// Its row.
-        row: u32,
-        /// Its column.
-        column: u32,
-        /// What the device gave.
-        got: f32,
-        /// What the reference gives.
-        want: f64,
-        /// The distance in f32 ULP.
-        ulps: u32,
-        /// The ULP that are allowed.
-        allowed: f64,
-        /// How many elements of the case are outside.
-        count: usize,
-    },
-    /// Another column was chosen than the reference chooses.
-    Choice {
-        /// The row.
-        row: u32,
-        /// What the device chose.
-        got: Status,
-        /// What the reference chooses.
-        want: Status,
-        /// How many rows of the case are wrong.
-        count: usize,
-    },
-    /// An integer, or a float that has to be the same to the bit, is another than the reference's.
-    Word {
-        /// The output.
-        what: &'static str,
-        /// Its row.
-        row: u32,
-        /// Its column.
-        column: u32,
-        /// What the device gave.
-        got: u32,
-        /// What the reference gives.
-        want: u32,
-        /// How many elements of the case are wrong.
+    /// Elements of outputs are not what they should be.
+    Elements {
+        /// The first of them, in the order of the outputs.
+        first: Vec<Element>,
+        /// How many there are, as far as the check went.
         count: usize,
     },
     /// A word outside every window was written.
@@ -74,42 +36,146 @@ pub enum Failure {
         /// The byte's index in the output's buffer.
         index: usize,
     },
-    /// The case could not be built, bound or run.
+    /// The library refuses what the case asks for.
+    Refused(String),
+    /// The device could not build or run it.
     Broken(String),
 }
 
+/// An element that is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Element {
+    /// The output.
+    pub what: &'static str,
+    /// Its row.
+    pub row: u32,
+    /// Its column.
+    pub column: u32,
+    /// What the device gave, and what is right.
+    pub difference: Difference,
+}
+
+/// What the device gave, and what is right.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Difference {
+    /// Outside of its budget.
+    Float {
+        /// What the device gave.
+        got: f32,
+        /// What the reference gives.
+        want: f64,
+        /// The distance in f32 ULP.
+        ulps: u32,
+        /// The ULP that are allowed.
+        allowed: f64,
+    },
+    /// An integer, or a float that has to be the same to the bit.
+    Word {
+        /// What the device gave.
+        got: u32,
+        /// What the reference gives.
+        want: u32,
+    },
+    /// Another column than the reference chooses.
+    Choice {
+        /// What the device chose.
+        got: Status,
+        /// What the reference chooses.
+        want: Status,
+    },
+}
+
+/// As many wrong elements as are told of one by one.
+const TOLD: usize = 8;
+
+/// Wrong elements, as a check finds them.
+#[derive(Default)]
+pub(super) struct Findings {
+    first: Vec<Element>,
+    count: usize,
+}
+
+impl Findings {
+    pub fn add(&mut self, what: &'static str, row: usize, column: usize, difference: Difference) {
+        if self.first.len() < TOLD {
+            self.first.push(Element { what, row: row as u32, column: column as u32, difference });
+        }
+        self.count += 1;
+    }
+
+    /// An element that a budget judges; whether it is within.
+    pub fn judge(&mut self, what: &'static str, row: usize, column: usize, got: f32, budget: Budget) -> Verdict {
+        let verdict = budget.judge(got);
+        if !verdict.ok {
+            let Budget { want, ulps: allowed, .. } = budget;
+            self.add(what, row, column, Difference::Float { got, want, ulps: verdict.ulps, allowed });
+        }
+        verdict
+    }
+
+    /// Words of rows of `cols` that have to be the reference's.
+    pub fn words(&mut self, what: &'static str, cols: usize, got: &[u32], want: &[u32]) {
+        for (i, (&got, &want)) in got.iter().zip(want).enumerate().filter(|(_, (got, want))| got != want) {
+            self.add(what, i / cols.max(1), i % cols.max(1), Difference::Word { got, want });
+        }
+    }
+
+    pub fn verdict(self) -> Result<(), Failure> {
+        if self.count == 0 { Ok(()) } else { Err(Failure::Elements { first: self.first, count: self.count }) }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}, {}] is ", self.what, self.row, self.column)?;
+        match self.difference {
+            Difference::Float { got, want, ulps, allowed } => {
+                write!(f, "{got:e}, not {want:e}: {ulps} ULP, {allowed} allowed")
+            }
+            Difference::Word { got, want } => write!(f, "{got:#x}, not {want:#x}"),
+            Difference::Choice { got, want } => write!(f, "{got:?}, not {want:?}"),
+        }
+    }
+}
+
+/// One line; the elements after the first have lines of their own in a report.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Value { what, row, column, got, want, ulps, allowed, count } => write!(
-                f,
-                "{what}[{row}, {column}] is {got:e}, not {want:e}: {ulps} ULP, {allowed} allowed; {count} such in all"
-            ),
-            Self::Choice { row, got, want, count } => {
-                write!(f, "row {row} chose {got:?}, not {want:?}; {count} such rows in all")
-            }
-            Self::Word { what, row, column, got, want, count } => {
-                write!(f, "{what}[{row}, {column}] is {got:#x}, not {want:#x}; {count} such in all")
-            }
+            Self::Elements { first, count } => match first.first() {
+                Some(element) if *count > 1 => write!(f, "{element}; {count} such in all"),
+                Some(element) => write!(f, "{element}"),
+                None => write!(f, "{count} wrong elements"),
+            },
             Self::GuardTouched { what, index } => {
                 write!(f, "{what}: element {index}, outside of every row, was written")
             }
             Self::InputChanged { index } => write!(f, "src: element {index} was changed"),
             Self::NotRepeatable { index } => write!(f, "a second run differs at byte {index}"),
-            Self::Broken(message) => f.write_str(message),
+            Self::Refused(message) | Self::Broken(message) => f.write_str(message),
         }
     }
 }
 
-/// The first word that is not the reference's, of rows of `cols`.
+impl Failure {
+    /// The wrong elements that are told of one by one, if it is about such.
+    #[must_use]
+    pub fn elements(&self) -> &[Element] {
+        match self {
+            Self::Elements { first, .. } => first,
+            _ => &[],
+        }
+    }
+}
+
+/// That all words are the reference's, of rows of `cols`.
 pub(super) fn same_words(what: &'static str, cols: usize, got: &[u32], want: &[u32]) -> Result<(), Failure> {
     if got.len() != want.len() {
         return Err(Failure::Broken(format!("{what}: {} words, not {}", got.len(), want.len())));
     }
-    let wrong: Vec<_> = (0..got.len()).filter(|&i| got[i] != want[i]).collect();
-    let Some(&first) = wrong.first() else { return Ok(()) };
-    let (row, column) = ((first / cols.max(1)) as u32, (first % cols.max(1)) as u32);
-    Err(Failure::Word { what, row, column, got: got[first], want: want[first], count: wrong.len() })
+    let mut findings = Findings::default();
+    findings.words(what, cols, got, want);
+    findings.verdict()
 }
 
 /// A fault to plant into a correct result: the suite is only worth something if it finds them.
@@ -203,25 +269,13 @@ pub(super) fn check(case: &Case, data: &Data, results: &Results) -> Result<u32, 
 
 fn values(case: &Case, data: &Data, results: &Results) -> Result<u32, Failure> {
     let problem = data.problem(case);
-    let (mut worst, mut count, mut first) = (0, 0, None);
+    let (mut worst, mut findings) = (0, Findings::default());
     let spec = spec(case);
-    let mut look = |what, row: usize, column: usize, got: f32, budget: Budget| {
-        let verdict = budget.judge(got);
-        if verdict.ok {
-            worst = worst.max(if budget.absolute == 0.0 { verdict.ulps } else { 0 });
-            return;
+    let mut look = |what, row, column, got, budget: Budget| {
+        let verdict = findings.judge(what, row, column, got, budget);
+        if verdict.ok && budget.absolute == 0.0 {
+            worst = worst.max(verdict.ulps);
         }
-        count += 1;
-        first.get_or_insert(Failure::Value {
-            what,
-            row: row as u32,
-            column: column as u32,
-            got,
-            want: budget.want,
-            ulps: verdict.ulps,
-            allowed: budget.ulps,
-            count: 0,
-        });
     };
     for row in 0..case.rows as usize {
         let want = problem.row(row);
@@ -234,13 +288,7 @@ fn values(case: &Case, data: &Data, results: &Results) -> Result<u32, Failure> {
             look("lse", row, 0, got, budgets.lse());
         }
     }
-    match first {
-        None => Ok(worst),
-        Some(Failure::Value { what, row, column, got, want, ulps, allowed, .. }) => {
-            Err(Failure::Value { what, row, column, got, want, ulps, allowed, count })
-        }
-        Some(other) => Err(other),
-    }
+    findings.verdict().map(|()| worst)
 }
 
 /// How far each element of the output may be off, row by row, as bytes of the buffer it is in.

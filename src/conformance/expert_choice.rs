@@ -3,18 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::case::{by_name, name_of};
+use super::case::{name_of, terms};
 use super::check::same_words;
 use super::data::{Random, encode, stored};
 use super::guarded::Guarded;
-use super::run::{Outcome, Trial, unsupported};
+use super::run::{Outcome, Trial};
 use super::tape::{Bounds, Loose};
 use super::{Failure, Profile};
+use crate::BuildError;
 use crate::expert_choice::{Operands, Spec, Variant};
 use crate::host::{Gpu, HostError};
 use crate::reference::expert_choice::{Chosen, expert_choice};
 use crate::softmax::Dtype;
-use crate::{BindError, BuildError};
 
 /// Scores with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,17 +165,15 @@ impl FromStr for Case {
         let variant = variant.parse().map_err(|e: BuildError| e.to_string())?;
         let (fill, options) = (Fill::Logits, OptionSet::Plain);
         let mut case = Self { variant, tokens: 1, experts: 1, capacity: 1, fill, options };
-        for pair in rest.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
-            let unknown = || format!("no {key} is called {value:?}");
-            match key {
-                "tokens" => case.tokens = number()?,
-                "experts" => case.experts = number()?,
-                "capacity" => case.capacity = number()?,
-                "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
-                "options" => case.options = by_name(&OptionSet::ALL, value).ok_or_else(unknown)?,
-                _ => return Err(format!("{key:?} is none of tokens, experts, capacity, fill, options")),
+        for term in terms(rest) {
+            let term = term?;
+            match term.key {
+                "tokens" => case.tokens = term.number()?,
+                "experts" => case.experts = term.number()?,
+                "capacity" => case.capacity = term.number()?,
+                "fill" => case.fill = term.of(&Fill::ALL)?,
+                "options" => case.options = term.of(&OptionSet::ALL)?,
+                _ => return Err(term.unknown("tokens, experts, capacity, fill, options")),
             }
         }
         Ok(case)
@@ -273,7 +271,7 @@ impl Trial for Case {
 
     fn run(&self, gpu: &Gpu) -> Outcome {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
-            return unsupported(reason);
+            return Outcome::from(reason);
         }
         let scores = self.scores();
         match execute(gpu, self, &scores) {
@@ -282,11 +280,7 @@ impl Trial for Case {
                 Err(failure) => Outcome::Failed(failure),
             },
             Ok(Err(failure)) => Outcome::Failed(failure),
-            Err(
-                HostError::Build(BuildError::TooManyBuffers { operands, available })
-                | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
-            ) => Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
-            Err(error) => Outcome::Failed(Failure::Broken(error.to_string())),
+            Err(error) => Outcome::from(error),
         }
     }
 }
@@ -396,7 +390,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for profile in [Profile::Quick, Profile::Full] {
+        for profile in [Profile::Standard, Profile::Full] {
             let mut names = BTreeSet::new();
             for case in cases(profile) {
                 assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
@@ -413,13 +407,13 @@ mod tests {
     #[test]
     fn quick_has_everything() {
         let seen = |what: fn(&Case) -> String| {
-            cases(Profile::Quick).map(|c| format!("{} {}", c.kind(), what(&c))).collect::<BTreeSet<_>>().len()
+            cases(Profile::Standard).map(|c| format!("{} {}", c.kind(), what(&c))).collect::<BTreeSet<_>>().len()
         };
         assert_eq!(seen(|c| format!("{:?}", c.fill)), 3 * Fill::ALL.len());
         assert_eq!(seen(|c| format!("{:?}", c.options)), 3 * OptionSet::ALL.len());
         for (tokens, experts, capacity) in SHAPES.into_iter().chain(LARGE) {
             let is = |c: &Case| (c.tokens, c.experts, c.capacity) == (tokens, experts, capacity);
-            let kinds: BTreeSet<_> = cases(Profile::Quick).filter(is).map(|c| c.kind()).collect();
+            let kinds: BTreeSet<_> = cases(Profile::Standard).filter(is).map(|c| c.kind()).collect();
             assert_eq!(kinds.len(), 3, "{tokens} x {experts}, {capacity}: {kinds:?}");
         }
     }

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use super::tape::{Bounds, Loose, Note, Tape};
-use super::{Failure, Outcome, Skip, Trial};
+use super::run::forget;
+use super::{Adapter, Failure, Outcome, Trial};
 use crate::bound::Recipe;
 use crate::host::Gpu;
 use crate::library::{Access, Program};
@@ -53,7 +54,7 @@ pub struct Exported {
     /// Cases that were written.
     pub exported: usize,
     /// Cases that this device cannot run, by reason: they were not written.
-    pub skipped: Skip,
+    pub skipped: BTreeMap<String, usize>,
     /// Cases that this device gets wrong: they were not written.
     pub failed: Vec<(String, Failure)>,
     /// Programs that the cases share.
@@ -102,9 +103,10 @@ pub fn export<C: Trial>(
 ) -> Result<Exported, ExportError> {
     let tape = Arc::new(Mutex::new(Tape::default()));
     let library = Library::with_caps(&gpu.device, portable(gpu.library.caps()), None)?;
-    let gpu = Gpu { library, tape: Some(tape.clone()), ..gpu.clone() };
+    let mut gpu = Gpu { library, tape: Some(tape.clone()), ..gpu.clone() };
     let mut export = Export::begin(dir)?;
     for case in cases {
+        forget(&mut gpu);
         let outcome = case.run(&gpu);
         let tape = std::mem::take(&mut *tape.lock().unwrap_or_else(PoisonError::into_inner));
         match outcome {
@@ -137,19 +139,9 @@ fn portable(caps: &Caps) -> Caps {
 struct Index<'a> {
     format: u32,
     onesum: &'static str,
-    adapter: Adapter<'a>,
+    adapter: Adapter,
     programs: &'a [ProgramEntry],
     cases: &'a [CaseEntry],
-}
-
-/// Who has exported.
-#[derive(Serialize)]
-struct Adapter<'a> {
-    name: &'a str,
-    driver: &'a str,
-    driver_info: &'a str,
-    backend: String,
-    device_type: String,
 }
 
 #[derive(Serialize)]
@@ -392,10 +384,11 @@ impl Export {
         }
         let any = LooseEntry { dtype: "any", at, count, lo: None, hi: None, sums: None };
         let entry = match &part.bounds {
-            Bounds::Words(_) | Bounds::Scratch(_) => {
+            Bounds::Words(_) => {
                 self.done.any += count;
                 any
             }
+            Bounds::Scratch(_) => any,
             Bounds::Floats(dtype, pairs) => {
                 self.done.intervals += count;
                 let end = |i: usize| pairs.iter().flat_map(|pair| pair[i].to_le_bytes()).collect::<Vec<_>>();
@@ -418,13 +411,7 @@ impl Export {
         let index = Index {
             format: FORMAT,
             onesum: env!("CARGO_PKG_VERSION"),
-            adapter: Adapter {
-                name: &info.name,
-                driver: &info.driver,
-                driver_info: &info.driver_info,
-                backend: format!("{:?}", info.backend),
-                device_type: format!("{:?}", info.device_type),
-            },
+            adapter: Adapter::new(info),
             programs: &self.programs,
             cases: &self.cases,
         };

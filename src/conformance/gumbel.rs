@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::case::{by_name, in_quick, name_of, shapes};
-use super::check::{Layout, PATTERN};
+use super::case::{in_quick, name_of, shapes, terms};
+use super::check::{Difference, Findings, Layout, PATTERN};
 use super::data::{Random, decode, encode, stored};
-use super::run::{Outcome, Trial, unsupported};
+use super::run::{Outcome, Trial};
 use super::sample::{Fill, logit};
 use super::tape::{Freedom, loose};
 use super::{Failure, Profile};
@@ -17,7 +17,7 @@ use crate::noise::Stream;
 use crate::reference::{Problem, Shared, choice, one_hot, perturbed};
 use crate::sample::Status;
 use crate::softmax::{Dtype, EmptyRow, MaskType, PerRow, RowMap, Schedule, Shape, Tier, Variant};
-use crate::{BindError, BuildError, Matrix};
+use crate::{BuildError, Matrix};
 
 /// Which options are in use, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,16 +89,14 @@ impl FromStr for Case {
         let variant = variant.strip_prefix("gumbel").ok_or("a case of Gumbel-Softmax begins with gumbel/")?;
         let variant = format!("softmax{variant}").parse().map_err(|e: BuildError| e.to_string())?;
         let mut case = Self { variant, rows: 1, cols: 4, fill: Fill::Uniform, options: OptionSet::Plain };
-        for pair in rest.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
-            let unknown = || format!("no {key} is called {value:?}");
-            match key {
-                "rows" => case.rows = number()?,
-                "cols" => case.cols = number()?,
-                "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
-                "options" => case.options = by_name(&OptionSet::ALL, value).ok_or_else(unknown)?,
-                _ => return Err(format!("{key:?} is none of rows, cols, fill, options")),
+        for term in terms(rest) {
+            let term = term?;
+            match term.key {
+                "rows" => case.rows = term.number()?,
+                "cols" => case.cols = term.number()?,
+                "fill" => case.fill = term.of(&Fill::ALL)?,
+                "options" => case.options = term.of(&OptionSet::ALL)?,
+                _ => return Err(term.unknown("rows, cols, fill, options")),
             }
         }
         Ok(case)
@@ -116,7 +114,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
         let shapes = shapes(&variant);
         let count = match profile {
             Profile::Full => 8,
-            Profile::Quick => 1 + usize::from(plain(&variant)),
+            Profile::Quick | Profile::Standard => 1 + usize::from(plain(&variant)),
         };
         (0..count).map(move |i| {
             let (rows, cols) = shapes[(n * 5 + i * 3) % shapes.len()];
@@ -221,7 +219,7 @@ impl Trial for Case {
 
     fn run(&self, gpu: &Gpu) -> Outcome {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
-            return unsupported(reason);
+            return Outcome::from(reason);
         }
         if self.rows == 0 || self.cols == 0 {
             return Outcome::Skipped("a case has rows and columns".into());
@@ -233,11 +231,7 @@ impl Trial for Case {
                 Err(failure) => Outcome::Failed(failure),
             },
             Ok(Err(failure)) => Outcome::Failed(failure),
-            Err(
-                HostError::Build(BuildError::TooManyBuffers { operands, available })
-                | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
-            ) => Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
-            Err(error) => Outcome::Failed(Failure::Broken(error.to_string())),
+            Err(error) => Outcome::from(error),
         }
     }
 }
@@ -246,17 +240,13 @@ fn check(case: &Case, data: &Data, results: &Results) -> Result<u32, Failure> {
     let cols = case.cols as usize;
     let problem = data.problem(case);
     let empty = if empty_row(case) == EmptyRow::Zero { 0.0 } else { f32::NAN };
-    let mut worst = 0;
+    let (mut worst, mut findings) = (0, Findings::default());
     for row in 0..case.rows as usize {
-        let wrong = |what, column: usize, got: f32, want: f64, ulps, allowed| {
-            let (row, column) = (row as u32, column as u32);
-            Err(Failure::Value { what, row, column, got, want, ulps, allowed, count: 1 })
-        };
         let x = data.effective(case, row);
         let chosen = choice(&x, 1.0, data.seeds[row]);
         let got = Status::of(results.index[row]);
         if got != chosen {
-            return Err(Failure::Choice { row: row as u32, got, want: chosen, count: 1 });
+            findings.add("index", row, 0, Difference::Choice { got, want: chosen });
         }
         let of_row = |all: &[f32]| all[row * cols..][..cols].to_vec();
         for (what, got, want) in [
@@ -264,9 +254,10 @@ fn check(case: &Case, data: &Data, results: &Results) -> Result<u32, Failure> {
             ("perturbed", of_row(&results.perturbed), perturbed(&x, data.seeds[row])),
         ] {
             let same = |a: f32, b: f32| a == b || (a.is_nan() && b.is_nan());
-            if let Some(column) = (0..cols).find(|&c| !same(got[c], want[c])) {
-                let ulps = ulp_distance(got[column], want[column]);
-                return wrong(what, column, got[column], f64::from(want[column]), ulps, 0.0);
+            for column in (0..cols).filter(|&c| !same(got[c], want[c])) {
+                let (got, want) = (got[column], want[column]);
+                let ulps = ulp_distance(got, want);
+                findings.add(what, row, column, Difference::Float { got, want: f64::from(want), ulps, allowed: 0.0 });
             }
         }
         let reference = problem.row(row);
@@ -274,14 +265,11 @@ fn check(case: &Case, data: &Data, results: &Results) -> Result<u32, Failure> {
         let soft = of_row(&results.soft).into_iter().enumerate();
         let soft = soft.map(|(column, got)| ("soft", column, got, budgets.probability(column)));
         for (what, column, got, budget) in soft.chain([("lse", 0, results.lse[row], budgets.lse())]) {
-            let verdict = budget.judge(got);
-            if !verdict.ok {
-                return wrong(what, column, got, budget.want, verdict.ulps, budget.ulps);
-            }
+            let verdict = findings.judge(what, row, column, got, budget);
             worst = worst.max(if budget.absolute == 0.0 { verdict.ulps } else { 0 });
         }
     }
-    Ok(worst)
+    findings.verdict().map(|()| worst)
 }
 
 /// A buffer of rows with gaps between them, all of it a pattern.
@@ -449,7 +437,7 @@ mod tests {
     #[test]
     fn names_round_trip() {
         let mut count = 0;
-        for case in cases(Profile::Quick) {
+        for case in cases(Profile::Standard) {
             assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
             count += 1;
         }

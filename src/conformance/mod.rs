@@ -17,11 +17,14 @@ mod report;
 pub mod router;
 mod run;
 pub mod sample;
+mod shrink;
 pub mod stats;
+mod suite;
 pub(crate) mod tape;
 
 pub use case::{Case, Fill, Memory, OptionSet, Profile, cases};
-pub use check::{Failure, Fault};
+pub use check::{Difference, Element, Failure, Fault};
 pub use export::{ExportError, Exported, FORMAT, export};
-pub use report::{Report, Skip, Worst};
-pub use run::{Outcome, Trial, run, run_case};
+pub use report::{Adapter, Failed, Report, Tally, Worst, WrongElement};
+pub use run::{Outcome, Trial, run_case, run_cases};
+pub use suite::{Cases, Filter, KERNELS, Kernel, Pattern, case, run, run_with, terms};

@@ -3,21 +3,21 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::case::{by_name, name_of};
-use super::check::same_words;
+use super::case::{name_of, terms};
+use super::check::{Difference, Findings, same_words};
 use super::data::{Random, decode, encode, stored};
 use super::guarded::Guarded;
-use super::run::{Outcome, Trial, unsupported};
+use super::run::{Outcome, Trial};
 use super::tape::{Freedom, loose};
 use super::{Failure, Profile};
-use crate::accuracy::{Budget, bf16_ulp, f16_ulp, ulp_distance};
+use crate::BuildError;
+use crate::accuracy::{Budget, bf16_ulp, f16_ulp, f32_ulp, ulp_distance};
 use crate::host::{Gpu, HostError};
 use crate::permute::{
     CombineOperands, CombineSpec, DispatchOperands, DispatchSpec, Kernel, MAX_CHOICES, Shape, Variant,
 };
 use crate::reference::permute::{Sum, combine, dispatch, dispatch_weighed};
 use crate::softmax::Dtype;
-use crate::{BindError, BuildError};
 
 /// Rows with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,18 +139,16 @@ impl FromStr for Case {
             fill: Fill::Uniform,
             options: OptionSet::Plain,
         };
-        for pair in rest.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
-            let unknown = || format!("no {key} is called {value:?}");
-            match key {
-                "tokens" => case.tokens = number()?,
-                "choices" => case.choices = number()?,
-                "hidden" => case.hidden = number()?,
-                "holes" => case.holes = by_name(&Holes::ALL, value).ok_or_else(unknown)?,
-                "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
-                "options" => case.options = by_name(&OptionSet::ALL, value).ok_or_else(unknown)?,
-                _ => return Err(format!("{key:?} is none of tokens, choices, hidden, holes, fill, options")),
+        for term in terms(rest) {
+            let term = term?;
+            match term.key {
+                "tokens" => case.tokens = term.number()?,
+                "choices" => case.choices = term.number()?,
+                "hidden" => case.hidden = term.number()?,
+                "holes" => case.holes = term.of(&Holes::ALL)?,
+                "fill" => case.fill = term.of(&Fill::ALL)?,
+                "options" => case.options = term.of(&OptionSet::ALL)?,
+                _ => return Err(term.unknown("tokens, choices, hidden, holes, fill, options")),
             }
         }
         Ok(case)
@@ -173,7 +171,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
         let hidden: Vec<u32> = HIDDEN.into_iter().filter(|h| !variant.quads || h.is_multiple_of(4)).collect();
         let programs = match profile {
             Profile::Full => 6,
-            Profile::Quick => 1,
+            Profile::Quick | Profile::Standard => 1,
         };
         (0..programs * 12).map(move |i| {
             let program = n + i / 12;
@@ -383,7 +381,7 @@ impl Trial for Case {
 #[must_use]
 pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     if let Err(reason) = case.variant.supported(gpu.library.caps()) {
-        return unsupported(reason);
+        return Outcome::from(reason);
     }
     let small = u64::from(case.tokens) * u64::from(case.choices) * u64::from(case.hidden) <= 1 << 28;
     if case.choices == 0 || case.choices > MAX_CHOICES || !small {
@@ -396,11 +394,7 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
             Err(failure) => Outcome::Failed(failure),
         },
         Ok(Err(failure)) => Outcome::Failed(failure),
-        Err(
-            HostError::Build(BuildError::TooManyBuffers { operands, available })
-            | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
-        ) => Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
-        Err(error) => Outcome::Failed(Failure::Broken(error.to_string())),
+        Err(error) => Outcome::from(error),
     }
 }
 
@@ -600,15 +594,16 @@ fn check(case: &Case, data: &Data, rows: &[u8]) -> Result<u32, Failure> {
     let values = decode(output, rows);
     let rounded: Vec<f32> = sums.iter().map(|sum| sum.rounded).collect();
     let want = words(output, &encode(output, &rounded));
-    let mut worst = 0;
+    let (mut worst, mut findings) = (0, Findings::default());
     for (i, sum) in sums.iter().enumerate() {
-        let (row, column) = ((i / hidden) as u32, (i % hidden) as u32);
+        let (row, column) = (i / hidden, i % hidden);
         if sum.rounded.is_nan() && values[i].is_nan() {
             continue;
         }
         // Bits that are certain, infinities and NaN among them.
         if sum.flushed == 0.0 && got[i] != want[i] {
-            return Err(Failure::Word { what: "out", row, column, got: got[i], want: want[i], count: 1 });
+            findings.add("out", row, column, Difference::Word { got: got[i], want: want[i] });
+            continue;
         }
         if !sum.rounded.is_finite() || sum.flushed.is_nan() || sum.flushed.is_infinite() {
             // A subnormal operand may count as zero, which makes another special value of an infinity.
@@ -620,14 +615,16 @@ fn check(case: &Case, data: &Data, rows: &[u8]) -> Result<u32, Failure> {
         let within = (f64::from(values[i]) - sum.value).abs() <= allowed;
         if !stored_infinite && !within {
             let (got, want) = (values[i], sum.value);
-            return Err(Failure::Value { what: "out", row, column, got, want, ulps, allowed: 0.0, count: 1 });
+            let allowed = allowed / f32_ulp(want);
+            findings.add("out", row, column, Difference::Float { got, want, ulps, allowed });
+            continue;
         }
         // Where terms cancel, ULP of the result say nothing.
         if sum.magnitude <= 2.0 * sum.value.abs() && sum.flushed == 0.0 {
             worst = worst.max(ulps);
         }
     }
-    Ok(worst)
+    findings.verdict().map(|()| worst)
 }
 
 #[cfg(test)]
@@ -637,7 +634,7 @@ mod tests {
     #[test]
     fn names_round_trip() {
         let mut count = 0;
-        for case in cases(Profile::Quick) {
+        for case in cases(Profile::Standard) {
             assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
             count += 1;
         }
@@ -651,7 +648,7 @@ mod tests {
     #[test]
     fn quick_has_everything() {
         for kernel in Kernel::ALL {
-            let all: Vec<_> = cases(Profile::Quick).filter(|c| c.variant.kernel == kernel).collect();
+            let all: Vec<_> = cases(Profile::Standard).filter(|c| c.variant.kernel == kernel).collect();
             let has = |what: &dyn Fn(&Case) -> bool| all.iter().any(what);
             for hidden in HIDDEN {
                 assert!(has(&|c| c.hidden == hidden), "{kernel:?} {hidden}");
@@ -680,7 +677,7 @@ mod tests {
     /// The tables are what their names say.
     #[test]
     fn tables_are_inverse() {
-        for case in cases(Profile::Quick) {
+        for case in cases(Profile::Standard) {
             let data = Data::of(&case);
             let pairs = case.tokens * case.choices;
             for (pair, &slot) in data.inverse.iter().enumerate() {

@@ -3,16 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::case::{by_name, name_of};
+use super::case::{name_of, terms};
 use super::check::same_words;
 use super::data::Random;
 use super::guarded::Guarded;
-use super::run::{Outcome, Trial, unsupported};
+use super::run::{Outcome, Trial};
 use super::{Failure, Profile};
 use crate::host::{Gpu, HostError};
 use crate::plan::{Arguments, Capacity, NONE, Operands, Outputs, Priority, Schedule, Spec, Variant};
 use crate::reference::plan::{Plan, Problem};
-use crate::{BindError, BuildError, Matrix};
+use crate::{BuildError, Matrix};
 
 /// What tokens choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +49,8 @@ impl Fill {
     ];
 }
 
-const PRIORITIES: [(Priority, &str); 2] = [(Priority::KMajor, "k-major"), (Priority::BatchPrioritised, "batch")];
+pub(super) const PRIORITIES: [(Priority, &str); 2] =
+    [(Priority::KMajor, "k-major"), (Priority::BatchPrioritised, "batch")];
 
 /// One thing to try: `plan/serial/w8:tokens=70,experts=31,k=4,fill=zipf,block=16,capacity=9,priority=batch,extras=1,tight=1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,29 +101,23 @@ impl FromStr for Case {
         let fill = Fill::Uniform;
         let mut case =
             Self { variant, tokens: 1, experts: 1, k: 1, fill, block: 0, capacity: None, extras: false, tight: false };
-        for pair in rest.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
-            let unknown = || format!("no {key} is called {value:?}");
+        for term in terms(rest) {
+            let term = term?;
             let capacity = case.capacity.unwrap_or(Capacity { slots: 0, priority: Priority::KMajor });
-            match key {
-                "tokens" => case.tokens = number()?,
-                "experts" => case.experts = number()?,
-                "k" => case.k = number()?,
-                "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
-                "block" => case.block = number()?,
-                "capacity" => case.capacity = Some(Capacity { slots: number()?, ..capacity }),
+            match term.key {
+                "tokens" => case.tokens = term.number()?,
+                "experts" => case.experts = term.number()?,
+                "k" => case.k = term.number()?,
+                "fill" => case.fill = term.of(&Fill::ALL)?,
+                "block" => case.block = term.number()?,
+                "capacity" => case.capacity = Some(Capacity { slots: term.number()?, ..capacity }),
                 "priority" => {
-                    let priority = by_name(&PRIORITIES, value).ok_or_else(unknown)?;
+                    let priority = term.of(&PRIORITIES)?;
                     case.capacity = Some(Capacity { priority, ..capacity });
                 }
-                "extras" => case.extras = number()? != 0,
-                "tight" => case.tight = number()? != 0,
-                _ => {
-                    return Err(format!(
-                        "{key:?} is none of tokens, experts, k, fill, block, capacity, priority, extras, tight"
-                    ));
-                }
+                "extras" => case.extras = term.number()? != 0,
+                "tight" => case.tight = term.number()? != 0,
+                _ => return Err(term.unknown("tokens, experts, k, fill, block, capacity, priority, extras, tight")),
             }
         }
         Ok(case)
@@ -412,7 +407,7 @@ impl Trial for Case {
 #[must_use]
 pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     if let Err(reason) = case.variant.supported(gpu.library.caps()) {
-        return unsupported(reason);
+        return Outcome::from(reason);
     }
     let data = Data::of(case);
     match execute(gpu, case, &data, fault) {
@@ -423,11 +418,7 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
             results.check(case, &data.right(case)).map_or_else(Outcome::Failed, |()| Outcome::Passed(0))
         }
         Ok(Err(failure)) => Outcome::Failed(failure),
-        Err(
-            HostError::Build(BuildError::TooManyBuffers { operands, available })
-            | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
-        ) => Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
-        Err(error) => Outcome::Failed(Failure::Broken(error.to_string())),
+        Err(error) => Outcome::from(error),
     }
 }
 
@@ -513,7 +504,7 @@ mod tests {
     #[test]
     fn names_round_trip() {
         let mut count = 0;
-        for case in cases(Profile::Quick) {
+        for case in cases(Profile::Standard) {
             assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
             count += 1;
         }
@@ -523,7 +514,7 @@ mod tests {
     /// Every fill, number of experts and option comes up in the quick profile.
     #[test]
     fn everything_is_tried() {
-        let all: Vec<_> = cases(Profile::Quick).collect();
+        let all: Vec<_> = cases(Profile::Standard).collect();
         for variant in Variant::ALL {
             let ours = || all.iter().filter(move |case| case.variant == variant);
             for (fill, name) in Fill::ALL {

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::case::{by_name, name_of};
-use super::check::same_words;
+use super::case::{name_of, terms};
+use super::check::{Difference, Findings, same_words};
 use super::data::{Random, encode, stored};
-use super::run::{Outcome, Trial, unsupported};
+use super::run::{Outcome, Trial};
 use super::{Failure, Profile};
-use crate::accuracy::{route_budgets, ulp_distance};
+use crate::accuracy::route_budgets;
 use crate::host::{Gpu, HostError};
 use crate::noise::Stream;
 use crate::reference::router::{Problem, Route};
@@ -400,24 +400,18 @@ impl FromStr for Case {
             options: OptionSet::Plain,
             pooled: false,
         };
-        for pair in rest.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
-            let unknown = || format!("no {key} is called {value:?}");
-            let scoring = || Scoring::ALL.into_iter().find(|s| s.name() == value);
-            match key {
-                "tokens" => case.tokens = number()?,
-                "experts" => case.experts = number()?,
-                "k" => case.choices = number()?,
-                "scoring" => case.scoring = scoring().ok_or_else(unknown)?,
-                "weights" => case.renormalize = by_name(&[(false, "raw")], value).ok_or_else(unknown)?,
-                "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
-                "options" => case.options = by_name(&OptionSet::ALL, value).ok_or_else(unknown)?,
-                "memory" => case.pooled = by_name(&[(true, "pooled")], value).ok_or_else(unknown)?,
-                _ => {
-                    let known = "tokens, experts, k, scoring, weights, fill, options, memory";
-                    return Err(format!("{key:?} is none of {known}"));
-                }
+        for term in terms(rest) {
+            let term = term?;
+            match term.key {
+                "tokens" => case.tokens = term.number()?,
+                "experts" => case.experts = term.number()?,
+                "k" => case.choices = term.number()?,
+                "scoring" => case.scoring = term.of(&Scoring::ALL.map(|s| (s, s.name())))?,
+                "weights" => case.renormalize = term.of(&[(false, "raw")])?,
+                "fill" => case.fill = term.of(&Fill::ALL)?,
+                "options" => case.options = term.of(&OptionSet::ALL)?,
+                "memory" => case.pooled = term.of(&[(true, "pooled")])?,
+                _ => return Err(term.unknown("tokens, experts, k, scoring, weights, fill, options, memory")),
             }
         }
         Ok(case)
@@ -625,7 +619,7 @@ impl Trial for Case {
 
     fn run(&self, gpu: &Gpu) -> Outcome {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
-            return unsupported(reason);
+            return Outcome::from(reason);
         }
         if self.tokens == 0 || self.experts == 0 {
             return Outcome::Skipped("a case has tokens and experts".into());
@@ -637,14 +631,7 @@ impl Trial for Case {
                 Err(failure) => Outcome::Failed(failure),
             },
             Ok(Err(failure)) => Outcome::Failed(failure),
-            Err(
-                HostError::Build(BuildError::TooManyBuffers { operands, available })
-                | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
-            ) => Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
-            Err(HostError::Build(BuildError::LimitTooLow { limit, available, .. })) => {
-                Outcome::Skipped(format!("more is needed than {limit} = {available}"))
-            }
-            Err(error) => Outcome::Failed(Failure::Broken(error.to_string())),
+            Err(error) => Outcome::from(error),
         }
     }
 }
@@ -689,36 +676,24 @@ fn check(case: &Case, data: &Data, results: &Results) -> Result<(), Failure> {
 
 /// As many as are asked for, none twice, all of them experts.
 fn distinct(case: &Case, token: usize, chosen: &[u32]) -> Result<(), Failure> {
-    let mut seen = vec![false; case.experts as usize];
+    let (mut seen, mut findings) = (vec![false; case.experts as usize], Findings::default());
     for (choice, &expert) in chosen.iter().enumerate() {
-        if seen.get(expert as usize) != Some(&false) {
-            let (row, column) = (token as u32, choice as u32);
-            return Err(Failure::Word { what: "experts", row, column, got: expert, want: case.experts, count: 1 });
+        match seen.get_mut(expert as usize) {
+            Some(seen) if !*seen => *seen = true,
+            _ => findings.add("experts", token, choice, Difference::Word { got: expert, want: NO_EXPERT }),
         }
-        seen[expert as usize] = true;
     }
-    Ok(())
+    findings.verdict()
 }
 
 /// Weights as near to the formulas as is derived.
 fn within(problem: &Problem<'_>, token: usize, chosen: &[u32], weights: &[u32]) -> Result<(), Failure> {
     let Some(budgets) = route_budgets(problem, token, chosen) else { return Ok(()) };
-    for (choice, (budget, &weight)) in budgets.iter().zip(weights).enumerate() {
-        let got = f32::from_bits(weight);
-        if !budget.judge(got).ok {
-            return Err(Failure::Value {
-                what: "weights",
-                row: token as u32,
-                column: choice as u32,
-                got,
-                want: budget.want,
-                ulps: ulp_distance(got, budget.want as f32),
-                allowed: budget.absolute,
-                count: 1,
-            });
-        }
+    let mut findings = Findings::default();
+    for (choice, (&budget, &weight)) in budgets.iter().zip(weights).enumerate() {
+        findings.judge("weights", token, choice, f32::from_bits(weight), budget);
     }
-    Ok(())
+    findings.verdict()
 }
 
 /// What lies around rows, and in outputs before they are written: as f32 a quiet NaN that no kernel makes.
@@ -893,7 +868,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for profile in [Profile::Quick, Profile::Full] {
+        for profile in [Profile::Standard, Profile::Full] {
             let mut names = BTreeSet::new();
             let mut count = 0;
             for case in cases(profile) {
@@ -921,10 +896,13 @@ mod tests {
     /// Every variant has cases; each schedule has every fill, option and combination.
     #[test]
     fn quick_has_everything() {
-        let variants: BTreeSet<_> = cases(Profile::Quick).map(|c| c.variant.to_string()).collect();
+        let variants: BTreeSet<_> = cases(Profile::Standard).map(|c| c.variant.to_string()).collect();
         assert_eq!(variants.len(), Variant::all().count());
         let seen = |schedule: Schedule, what: fn(&Case) -> String| {
-            cases(Profile::Quick).filter(|c| c.variant.schedule == schedule).map(|c| what(&c)).collect::<BTreeSet<_>>()
+            cases(Profile::Standard)
+                .filter(|c| c.variant.schedule == schedule)
+                .map(|c| what(&c))
+                .collect::<BTreeSet<_>>()
         };
         for (schedule, options, combinations) in [(Schedule::Lane, 25, 32), (Schedule::Row, 27, 37)] {
             assert_eq!(seen(schedule, |c| format!("{:?}", c.fill)).len(), Fill::ALL.len());

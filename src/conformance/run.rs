@@ -2,22 +2,49 @@
 
 use super::check::{Layout, PATTERN, Results, check, loose_lse, loose_rows, planted};
 use super::data::{Data, decode, encode, mask_map, options, slope_map, spec, stored};
-use super::report::{Report, Worst};
+use super::report::Report;
 use super::{Case, Failure, Fault, Memory, OptionSet};
 use crate::host::{Gpu, HostError};
 use crate::noise::Stream;
 use crate::softmax::{Dtype, MaskType, Operands, PARTIAL_BYTES, PerRow, Schedule};
-use crate::{BindError, BuildError, Matrix};
+use crate::{BindError, BuildError, Library, Matrix};
 
 /// What came of one case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Right; the worst distance of an f32 probability in ULP.
+    /// Right; the worst distance of an f32 result in ULP.
     Passed(u32),
     /// Wrong.
     Failed(Failure),
     /// This device cannot run it, and why.
     Skipped(String),
+}
+
+impl From<BuildError> for Outcome {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::MissingFeature { feature, .. } => Self::Skipped(format!("the device lacks {feature}")),
+            BuildError::TooManyBuffers { operands, available } => {
+                Self::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len()))
+            }
+            BuildError::LimitTooLow { limit, available, .. } => {
+                Self::Skipped(format!("more is needed than {limit} = {available}"))
+            }
+            BuildError::Device { .. } => Self::Failed(Failure::Broken(error.to_string())),
+            other => Self::Failed(Failure::Refused(other.to_string())),
+        }
+    }
+}
+
+impl From<HostError> for Outcome {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Build(error) | HostError::Bind(BindError::Build(error)) => Self::from(error),
+            HostError::Bind(error) => Self::Failed(Failure::Refused(error.to_string())),
+            HostError::TooLarge { .. } => Self::Skipped("a buffer is larger than the device allows".into()),
+            other => Self::Failed(Failure::Broken(other.to_string())),
+        }
+    }
 }
 
 /// What the suite can try: a name, and all that follows from it.
@@ -32,7 +59,7 @@ pub trait Trial: std::fmt::Display {
     fn run(&self, gpu: &Gpu) -> Outcome;
 }
 
-impl<T: Trial + ?Sized> Trial for Box<T> {
+impl Trial for Box<dyn Trial> {
     fn kind(&self) -> String {
         (**self).kind()
     }
@@ -61,44 +88,37 @@ impl Trial for Case {
     }
 }
 
+/// Pipelines that one run keeps: cases of one variant stand together, and a driver's pipeline takes a megabyte.
+const PIPELINES: usize = 64;
+
 /// Runs cases on a device that the caller has opened, telling `tell` of each.
-pub fn run<C: Trial>(gpu: &Gpu, cases: impl Iterator<Item = C>, mut tell: impl FnMut(&C, &Outcome)) -> Report {
-    let mut report = Report::default();
+pub fn run_cases<C: Trial>(gpu: &Gpu, cases: impl Iterator<Item = C>, mut tell: impl FnMut(&C, &Outcome)) -> Report {
+    let mut report = Report::of(gpu);
+    let mut gpu = gpu.clone();
     for case in cases {
-        let outcome = case.run(gpu);
+        forget(&mut gpu);
+        let outcome = case.run(&gpu);
         tell(&case, &outcome);
-        match outcome {
-            Outcome::Skipped(reason) => {
-                *report.skipped.entry(reason).or_default() += 1;
-                continue;
-            }
-            Outcome::Passed(ulps) => {
-                report.passed += 1;
-                let known = report.worst.get(&case.kind()).map_or(0, |w| w.ulps);
-                if ulps >= known && case.measured() {
-                    report.worst.insert(case.kind(), Worst { ulps, case: case.to_string() });
-                }
-            }
-            Outcome::Failed(failure) => report.failures.push((case.to_string(), failure)),
-        }
-        report.executed += 1;
-        *report.counts.entry(case.kind()).or_default() += 1;
+        report.add(&case, outcome);
     }
     report
 }
 
-pub(super) fn unsupported(reason: BuildError) -> Outcome {
-    Outcome::Skipped(match reason {
-        BuildError::MissingFeature { feature, .. } => format!("the device lacks {feature}"),
-        other => other.to_string(),
-    })
+/// Lets go of the pipelines built so far, when there are many.
+pub(super) fn forget(gpu: &mut Gpu) {
+    if gpu.library.pipelines() >= PIPELINES {
+        // The capabilities have been accepted before.
+        if let Ok(library) = Library::with_caps(&gpu.device, gpu.library.caps().clone(), None) {
+            gpu.library = library;
+        }
+    }
 }
 
 /// Runs one case; with a fault, plants it into the results before they are checked.
 #[must_use]
 pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     if let Err(reason) = case.variant.supported(gpu.library.caps()) {
-        return unsupported(reason);
+        return Outcome::from(reason);
     }
     if case.memory != Memory::Separate && case.variant.input != case.variant.output {
         return Outcome::Skipped("windows of one buffer are tried with one element type only".into());
@@ -108,11 +128,7 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     }
     let data = Data::of(case);
     match execute(gpu, case, &data) {
-        Err(
-            HostError::Build(BuildError::TooManyBuffers { operands, available })
-            | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
-        ) => Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
-        Err(error) => Outcome::Failed(Failure::Broken(error.to_string())),
+        Err(error) => Outcome::from(error),
         Ok(results) => {
             let results = match fault {
                 Some(fault) => planted(case, &data, &results, fault),

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::case::{by_name, name_of};
+use super::case::{name_of, terms};
+use super::check::{Difference, Findings};
 use super::data::{Random, encode, stored};
-use super::run::{Outcome, Trial, unsupported};
+use super::run::{Outcome, Trial};
 use super::tape::{Bounds, Freedom, Loose, loose};
 use super::{Failure, Profile};
 use crate::accuracy::{Budget, RowBudget};
@@ -14,7 +15,7 @@ use crate::noise::Stream;
 use crate::reference::{Problem, Shared, block_choice, choices};
 use crate::sample::{Operands, Options, Schedule, Spec, Status, Variant};
 use crate::softmax::{self, Dtype, MaskType, PerRow, RowMap, Shape};
-use crate::{BindError, BuildError, Matrix};
+use crate::{BuildError, Matrix};
 
 /// Logits with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,17 +125,15 @@ impl FromStr for Case {
         let (variant, rest) = name.split_once(':').ok_or("a case is VARIANT:rows=R,cols=C,...")?;
         let variant = variant.parse().map_err(|e: BuildError| e.to_string())?;
         let mut case = Self { variant, rows: 1, cols: 4, draws: 1, fill: Fill::Uniform, options: OptionSet::Plain };
-        for pair in rest.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let number = || value.parse::<u32>().map_err(|e| format!("{key}: {e}"));
-            let unknown = || format!("no {key} is called {value:?}");
-            match key {
-                "rows" => case.rows = number()?,
-                "cols" => case.cols = number()?,
-                "draws" => case.draws = number()?,
-                "fill" => case.fill = by_name(&Fill::ALL, value).ok_or_else(unknown)?,
-                "options" => case.options = by_name(&OptionSet::ALL, value).ok_or_else(unknown)?,
-                _ => return Err(format!("{key:?} is none of rows, cols, draws, fill, options")),
+        for term in terms(rest) {
+            let term = term?;
+            match term.key {
+                "rows" => case.rows = term.number()?,
+                "cols" => case.cols = term.number()?,
+                "draws" => case.draws = term.number()?,
+                "fill" => case.fill = term.of(&Fill::ALL)?,
+                "options" => case.options = term.of(&OptionSet::ALL)?,
+                _ => return Err(term.unknown("rows, cols, draws, fill, options")),
             }
         }
         Ok(case)
@@ -149,9 +148,9 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
         let rows = [1, 9, 3, variant.width / variant.lanes + 1];
         let count = match (profile, variant.input) {
             (Profile::Full, _) => 63,
-            (Profile::Quick, Dtype::F32) => 4,
+            (_, Dtype::F32) => 4,
             // Element types differ in how quads are loaded, and in nothing else.
-            (Profile::Quick, _) => 1,
+            _ => 1,
         };
         (0..count).map(move |i| Case {
             variant,
@@ -284,15 +283,15 @@ impl Draws {
 
     /// Whether a row's choices are the reference's, and if not, what they should be. Of sampling by blocks, a choice counts
     /// where the lead is within what f32 may be off.
-    fn judged(&self, variant: Variant, r: usize, got: &[Status]) -> Result<(), Status> {
+    fn judged(&self, variant: Variant, r: usize, got: &[Status]) -> Result<(), (usize, Status)> {
         let x = self.effective(r);
         if variant.schedule.by_blocks() {
             let (want, close) = self.block(variant, r, &x);
             let possible = matches!(got[0], Status::Column(c) if x[c as usize] > f32::NEG_INFINITY);
-            return if got[0] == want || (close && possible) { Ok(()) } else { Err(want) };
+            return if got[0] == want || (close && possible) { Ok(()) } else { Err((0, want)) };
         }
         let want = choices(&x, self.temperature(r), self.seed(r), self.count());
-        want.iter().zip(got).find(|(w, g)| w != g).map_or(Ok(()), |(w, _)| Err(*w))
+        (0..got.len()).find(|&i| want[i] != got[i]).map_or(Ok(()), |i| Err((i, want[i])))
     }
 
     /// What a row draws by blocks, and whether the lead is within what f32 may be off.
@@ -438,7 +437,7 @@ impl Trial for Case {
 
     fn run(&self, gpu: &Gpu) -> Outcome {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
-            return unsupported(reason);
+            return Outcome::from(reason);
         }
         if self.rows == 0 || self.cols == 0 {
             return Outcome::Skipped("a case has rows and columns".into());
@@ -446,18 +445,18 @@ impl Trial for Case {
         let draws = Draws::of(self);
         let (got, scores) = match draws.drawn_and_scored(gpu, self.variant) {
             Ok(results) => results,
-            Err(
-                HostError::Build(BuildError::TooManyBuffers { operands, available })
-                | HostError::Bind(BindError::Build(BuildError::TooManyBuffers { operands, available })),
-            ) => return Outcome::Skipped(format!("{} storage buffers needed, {available} allowed", operands.len())),
-            Err(error) => return Outcome::Failed(Failure::Broken(error.to_string())),
+            Err(error) => return Outcome::from(error),
         };
         let count = draws.count();
-        let rows = |r: usize| draws.judged(self.variant, r, &got[r * count..][..count]).err().map(|want| (r, want));
-        let wrong: Vec<_> = (0..self.rows as usize).filter_map(rows).collect();
-        if let Some(&(r, want)) = wrong.first() {
-            let got = got[r * count];
-            return Outcome::Failed(Failure::Choice { row: r as u32, got, want, count: wrong.len() });
+        let mut findings = Findings::default();
+        for r in 0..self.rows as usize {
+            let got = &got[r * count..][..count];
+            if let Err((draw, want)) = draws.judged(self.variant, r, got) {
+                findings.add("index", r, draw, Difference::Choice { got: got[draw], want });
+            }
+        }
+        if let Err(failure) = findings.verdict() {
+            return Outcome::Failed(failure);
         }
         for (r, scores) in scores.chunks(count + 1).enumerate() {
             if let Err(message) = draws.scored(r, &got[r * count..][..count], scores) {
@@ -474,7 +473,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for case in cases(Profile::Quick) {
+        for case in cases(Profile::Standard) {
             assert_eq!(case.to_string().parse::<Case>().as_ref(), Ok(&case));
         }
     }

@@ -199,6 +199,21 @@ impl Gpu {
         self.note(|tape| tape.describe(buffer, what, loose()));
     }
 
+    /// A device that the caller has made, with its queue.
+    ///
+    /// # Errors
+    /// When the device lacks compute shaders altogether.
+    pub fn from_parts(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<Self, HostError> {
+        Ok(Self {
+            info: device.adapter_info(),
+            device: device.clone(),
+            queue: queue.clone(),
+            library: Library::new(device)?,
+            #[cfg(feature = "conformance")]
+            tape: None,
+        })
+    }
+
     /// A storage buffer with these bytes, padded with zeros to whole words.
     ///
     /// # Errors

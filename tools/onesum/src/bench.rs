@@ -13,11 +13,12 @@ use std::str::FromStr;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use onesum::Caps;
+use onesum::conformance::Adapter;
 use onesum::host::Gpu;
 use onesum::softmax::{Dtype, Schedule, Shape, Tier, Variant};
 use onesum::{permute, sample};
 
-use crate::device::{self, AdapterRecord};
+use crate::device;
 use crate::failure::Failure;
 use crate::tensor::Files;
 use crate::terminal::say;
@@ -216,7 +217,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let gpu = device::open(args.adapter.as_deref())?;
     let plan = Plan::new(&gpu, args.quick, args.repeats);
-    say(&format!("{}\n{}\n", AdapterRecord::new(&gpu.info).line(), plan.line()))?;
+    say(&format!("{}\n{}\n", Adapter::new(&gpu.info).line(), plan.line()))?;
     let mut records = Vec::new();
     let mut tell = |result: &rounds::Outcome| {
         records.extend(report::records(result));

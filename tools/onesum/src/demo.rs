@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use onesum::conformance::Adapter;
 use onesum::host::Gpu;
 use onesum::plan;
 use onesum::router::Preset;
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use crate::bench::contest::{Contest, random_logits};
 use crate::bench::rounds::{Plan, Standing, Timing};
 use crate::check::{self, Verdict};
-use crate::device::{self, AdapterRecord};
+use crate::device;
 use crate::draws::{Drawn, Draws};
 use crate::failure::Failure;
 use crate::job::{Job, Outcome};
@@ -72,7 +73,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let gpu = device::open(args.adapter.as_deref())?;
     let outcome = job.run(&gpu)?;
     let verdict = check::check(&job, &outcome);
-    say(&format!("Next tokens of {}\non {}\n", tokens.model, AdapterRecord::new(&gpu.info).line()))?;
+    say(&format!("Next tokens of {}\non {}\n", tokens.model, Adapter::new(&gpu.info).line()))?;
     let (draws, drawn) = draw(&gpu, &job, args.draws)?;
     let rows = outcome.dst.chunks_exact(job.cols).zip(drawn.words.chunks(args.draws as usize));
     for (prompt, (row, words)) in tokens.rows.iter().zip(rows) {

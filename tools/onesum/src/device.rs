@@ -5,7 +5,6 @@ use std::time::Instant;
 use cpu_time::ProcessTime;
 use onesum::Bound;
 use onesum::host::{Gpu, HostError};
-use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::terminal::quietly;
@@ -13,53 +12,6 @@ use crate::terminal::quietly;
 /// Opens the adapter of this name or number, or the one that wgpu programs take.
 pub fn open(adapter: Option<&str>) -> Result<Gpu, Failure> {
     Ok(quietly(|| Gpu::open(adapter))?)
-}
-
-/// An adapter in JSON. Field names are stable.
-#[derive(Clone, Debug, Serialize)]
-pub struct AdapterRecord {
-    /// `llvmpipe (LLVM 15.0.6, 256 bits)`.
-    pub name: String,
-    /// `discrete-gpu`, `integrated-gpu`, `virtual-gpu`, `cpu` or `other`.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// `vulkan`, `gl`, `metal`, `dx12`.
-    pub backend: String,
-    /// The driver's name.
-    pub driver: String,
-    /// The driver's version, in its own words.
-    pub driver_info: String,
-    /// Invocations of a subgroup, least and most.
-    pub subgroup_sizes: [u32; 2],
-}
-
-impl AdapterRecord {
-    /// What the adapter says of itself.
-    pub fn new(info: &wgpu::AdapterInfo) -> Self {
-        let kind = match info.device_type {
-            wgpu::DeviceType::DiscreteGpu => "discrete-gpu",
-            wgpu::DeviceType::IntegratedGpu => "integrated-gpu",
-            wgpu::DeviceType::VirtualGpu => "virtual-gpu",
-            wgpu::DeviceType::Cpu => "cpu",
-            wgpu::DeviceType::Other => "other",
-        };
-        Self {
-            name: info.name.clone(),
-            kind,
-            backend: format!("{:?}", info.backend).to_lowercase(),
-            driver: info.driver.clone(),
-            driver_info: info.driver_info.clone(),
-            subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
-        }
-    }
-
-    /// One line for people.
-    pub fn line(&self) -> String {
-        let driver = [self.driver.as_str(), self.driver_info.as_str()];
-        let driver = driver.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" ");
-        let parts = [self.name.as_str(), self.kind, &self.backend, &driver];
-        parts.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
-    }
 }
 
 /// What some work took, in seconds.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use onesum::conformance::Adapter;
 use onesum::softmax::{Dtype, Shape, Tier, Variant};
 use onesum::{BuildError, Caps, expert_choice, host, permute, plan, router, sample, stats};
 use serde::Serialize;
 
 use crate::bench::{SHAPES, routing, sampling};
-use crate::device::AdapterRecord;
 use crate::failure::Failure;
 use crate::terminal::{quietly, say, say_json};
 
@@ -35,7 +35,7 @@ struct Entry {
     /// What `--adapter` takes.
     index: usize,
     #[serde(flatten)]
-    adapter: AdapterRecord,
+    adapter: Adapter,
     limits: Limits,
     features: Features,
     tiers: Vec<Group>,
@@ -123,7 +123,7 @@ impl Entry {
         let caps = Caps::from_parts(&info, features & Caps::useful_features(), &limits);
         Self {
             index,
-            adapter: AdapterRecord::new(&info),
+            adapter: Adapter::new(&info),
             limits: Limits {
                 max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
                 max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,

@@ -9,11 +9,12 @@ mod sample;
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
+use onesum::conformance::Adapter;
 use onesum::softmax::{EmptyRow, Variant};
 use serde::Serialize;
 
 use crate::check::{self, Verdict};
-use crate::device::{self, AdapterRecord};
+use crate::device;
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::job::{Job, Outcome};
@@ -161,7 +162,7 @@ struct Record<'a> {
     output_dtype: String,
     /// What reading changed: a narrowed type.
     note: Option<&'a str>,
-    adapter: AdapterRecord,
+    adapter: Adapter,
     variant: String,
     /// Batches of rows that the adapter's limits made necessary.
     batches: usize,
@@ -250,7 +251,7 @@ fn execute(
         input_dtype: logits.tensor.dtype.to_string(),
         output_dtype: output_dtype(args, logits).to_string(),
         note: logits.tensor.note.as_deref(),
-        adapter: AdapterRecord::new(&gpu.info),
+        adapter: Adapter::new(&gpu.info),
         variant: outcome.variant.to_string(),
         batches: outcome.batches,
         time_ms: outcome.seconds * 1e3,

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use onesum::conformance::Adapter;
 use onesum::host::Gpu;
 use serde::Serialize;
 
 use super::rounds::{Outcome, Plan, Spread, Standing, Yardstick};
-use crate::device::AdapterRecord;
 
 /// The report of a run. Field names are stable; fields may be added.
 #[derive(Serialize)]
@@ -18,7 +18,7 @@ pub struct Report {
     wgpu: String,
     /// UTC, ISO 8601.
     date: String,
-    adapter: AdapterRecord,
+    adapter: Adapter,
     /// Those enabled on the device.
     features: Vec<String>,
     method: Method,
@@ -183,7 +183,7 @@ impl Report {
             onesum: env!("CARGO_PKG_VERSION"),
             wgpu: wgpu_version(),
             date: date(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
-            adapter: AdapterRecord::new(&gpu.info),
+            adapter: Adapter::new(&gpu.info),
             features: gpu.device.features().iter_names().map(|(name, _)| name.to_owned()).collect(),
             method: Method {
                 clock: plan.method(),

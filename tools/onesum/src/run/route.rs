@@ -6,6 +6,7 @@ mod record;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use onesum::conformance::Adapter;
 use onesum::host::Gpu;
 use onesum::noise::Stream;
 use onesum::reference::plan::Plan;
@@ -13,7 +14,7 @@ use onesum::router::NO_EXPERT;
 use onesum::{plan, router, stats};
 
 use super::{Logits, axis_of, check_name, ends_in, named, paths, rows_and_cols, to_stdout};
-use crate::device::{self, AdapterRecord, Clock};
+use crate::device::{self, Clock};
 use crate::elements::dtype;
 use crate::failure::Failure;
 use crate::routing::{Buffers, Load, Planned, Routed, Routing, compare_plan, planned};
@@ -376,7 +377,7 @@ fn record(args: &Args, gpu: &Gpu, logits: &Logits, job: &Routing, results: &Resu
         tokens: job.tokens(),
         num_experts: job.experts(),
         options: OptionsRecord::new(&args.options, &job.spec),
-        adapter: AdapterRecord::new(&gpu.info),
+        adapter: Adapter::new(&gpu.info),
         variant: results.routed.variant.to_string(),
         stats_variant: results.load.variant.to_string(),
         time_ms: results.routed.seconds * 1e3,

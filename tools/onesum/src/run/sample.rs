@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use onesum::conformance::Adapter;
 use onesum::sample::{Status, Variant};
 use serde::Serialize;
 
 use super::{Logits, axis_of, check_name, ends_in, operands, paths, rows_and_cols, to_stdout};
-use crate::device::{self, AdapterRecord, Clock};
+use crate::device::{self, Clock};
 use crate::draws::Draws;
 use crate::elements::dtype;
 use crate::failure::Failure;
@@ -115,7 +116,7 @@ struct Record {
     position: u64,
     /// Draws that gave no column.
     none: usize,
-    adapter: AdapterRecord,
+    adapter: Adapter,
     variant: String,
     time_ms: f64,
     time_method: &'static str,
@@ -168,7 +169,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         seed: job.seed,
         position: job.position,
         none: drawn.words.iter().filter(|&&w| !matches!(Status::of(w), Status::Column(_))).count(),
-        adapter: AdapterRecord::new(&gpu.info),
+        adapter: Adapter::new(&gpu.info),
         variant: drawn.variant.to_string(),
         time_ms: drawn.seconds * 1e3,
         time_method: Clock::new(&gpu).method(),

@@ -1,12 +1,12 @@
 //! The report in JSON. Field names are stable; fields may be added.
 
+use onesum::conformance::Adapter;
 use onesum::router::{Bias, GroupScore, Noise, Spec};
 use onesum::stats::State;
 use serde::Serialize;
 
 use super::options::Options;
 use super::{Args, Planned};
-use crate::device::AdapterRecord;
 use crate::routing::balance;
 
 /// What `--json` prints, and, with `state`, what `--stats` writes.
@@ -25,7 +25,7 @@ pub struct Record {
     pub tokens: usize,
     pub num_experts: usize,
     pub options: OptionsRecord,
-    pub adapter: AdapterRecord,
+    pub adapter: Adapter,
     pub variant: String,
     pub stats_variant: String,
     pub time_ms: f64,

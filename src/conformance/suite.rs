@@ -1,0 +1,427 @@
+//! All kernels' cases as one suite: which there are, which of them a filter selects, and a run of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use super::case::{Memory, Profile};
+use super::report::{Failed, Report};
+use super::run::{Outcome, Trial, forget};
+use super::shrink::{random_name, shrunk};
+use super::{Failure, data::Random, expert_choice, gumbel, permute, plan, router, sample, stats};
+use crate::host::{Gpu, HostError};
+use crate::softmax::{self, Tier};
+
+/// Cases of any kernel.
+pub type Cases = Box<dyn Iterator<Item = Box<dyn Trial>>>;
+
+/// A key of case names, and the values that it can have. The first is the one that names leave out.
+pub type Key = (&'static str, Vec<&'static str>);
+
+/// A kernel, as the suite knows it.
+pub struct Kernel {
+    /// What its cases' names begin with.
+    pub name: &'static str,
+    /// Its cases.
+    cases: fn(Profile) -> Cases,
+    parse: fn(&str) -> Result<Box<dyn Trial>, String>,
+    variants: fn() -> Vec<String>,
+    keys: fn() -> Vec<Key>,
+}
+
+fn boxed<C: Trial + 'static>(cases: impl Iterator<Item = C> + 'static) -> Cases {
+    Box::new(cases.map(|case| Box::new(case) as Box<dyn Trial>))
+}
+
+fn parsed<C: Trial + FromStr<Err = String> + 'static>(name: &str) -> Result<Box<dyn Trial>, String> {
+    name.parse::<C>().map(|case| Box::new(case) as Box<dyn Trial>)
+}
+
+fn names<V: ToString>(variants: impl IntoIterator<Item = V>) -> Vec<String> {
+    variants.into_iter().map(|v| v.to_string()).collect()
+}
+
+fn values<T, const N: usize>(all: &[(T, &'static str); N]) -> Vec<&'static str> {
+    all.iter().map(|(_, name)| *name).collect()
+}
+
+const FLAG: [&str; 2] = ["0", "1"];
+
+/// All of them.
+pub const KERNELS: [Kernel; 8] = [
+    Kernel {
+        name: "softmax",
+        cases: |profile| boxed(super::cases(profile)),
+        parse: parsed::<super::Case>,
+        variants: || names(softmax::Variant::all()),
+        keys: || {
+            vec![
+                ("fill", values(&super::Fill::ALL)),
+                ("options", values(&super::OptionSet::ALL)),
+                ("memory", values(&Memory::ALL)),
+            ]
+        },
+    },
+    Kernel {
+        name: "gumbel",
+        cases: |profile| boxed(gumbel::cases(profile)),
+        parse: parsed::<gumbel::Case>,
+        variants: || {
+            names(gumbel::cases(Profile::Standard).map(|c| c.variant.to_string().replacen("softmax", "gumbel", 1)))
+        },
+        keys: || vec![("fill", values(&sample::Fill::ALL)), ("options", values(&gumbel::OptionSet::ALL))],
+    },
+    Kernel {
+        name: "sample",
+        cases: |profile| boxed(sample::cases(profile)),
+        parse: parsed::<sample::Case>,
+        variants: || names(crate::sample::Variant::all()),
+        keys: || vec![("fill", values(&sample::Fill::ALL)), ("options", values(&sample::OptionSet::ALL))],
+    },
+    Kernel {
+        name: "router",
+        cases: |profile| boxed(router::cases(profile)),
+        parse: parsed::<router::Case>,
+        variants: || names(crate::router::Variant::all()),
+        keys: || {
+            vec![
+                ("fill", values(&router::Fill::ALL)),
+                ("options", values(&router::OptionSet::ALL)),
+                ("scoring", crate::router::Scoring::ALL.map(crate::router::Scoring::name).to_vec()),
+                ("memory", vec!["separate", "pooled"]),
+                ("weights", vec!["renormalized", "raw"]),
+            ]
+        },
+    },
+    Kernel {
+        name: "plan",
+        cases: |profile| boxed(plan::cases(profile)),
+        parse: parsed::<plan::Case>,
+        variants: || names(crate::plan::Variant::ALL),
+        keys: || {
+            let priorities = std::iter::once("none").chain(values(&plan::PRIORITIES)).collect();
+            vec![
+                ("fill", values(&plan::Fill::ALL)),
+                ("priority", priorities),
+                ("extras", FLAG.to_vec()),
+                ("tight", FLAG.to_vec()),
+            ]
+        },
+    },
+    Kernel {
+        name: "permute",
+        cases: |profile| boxed(permute::cases(profile)),
+        parse: parsed::<permute::Case>,
+        variants: || names(crate::permute::Variant::all()),
+        keys: || {
+            vec![
+                ("fill", values(&permute::Fill::ALL)),
+                ("options", values(&permute::OptionSet::ALL)),
+                ("holes", values(&permute::Holes::ALL)),
+            ]
+        },
+    },
+    Kernel {
+        name: "expert_choice",
+        cases: |profile| boxed(expert_choice::cases(profile)),
+        parse: parsed::<expert_choice::Case>,
+        variants: || names(crate::expert_choice::Variant::all()),
+        keys: || vec![("fill", values(&expert_choice::Fill::ALL)), ("options", values(&expert_choice::OptionSet::ALL))],
+    },
+    Kernel {
+        name: "stats",
+        cases: |profile| boxed(stats::cases(profile)),
+        parse: parsed::<stats::Case>,
+        variants: || names(crate::stats::Variant::all()),
+        keys: || {
+            let scoring = values(&crate::stats::Scoring::ALL);
+            vec![("fill", values(&stats::Fill::ALL)), ("scoring", scoring), ("accumulate", FLAG.to_vec())]
+        },
+    },
+];
+
+impl Kernel {
+    /// Its cases; of the standard profile's, the quick one keeps every case that has something that none before it had: see
+    /// [`terms`].
+    #[must_use]
+    pub fn cases(&self, profile: Profile) -> Cases {
+        let all = (self.cases)(profile);
+        if profile != Profile::Quick {
+            return all;
+        }
+        let mut seen = BTreeSet::new();
+        Box::new(all.filter(move |case| {
+            let before = seen.len();
+            seen.extend(terms(&case.to_string()));
+            seen.len() > before
+        }))
+    }
+
+    /// What [`terms`] must come up somewhere among its cases: of every variant and every value of every key.
+    #[must_use]
+    pub fn vocabulary(&self) -> BTreeSet<String> {
+        let mut all: BTreeSet<String> = (self.variants)().iter().flat_map(|v| terms(v)).collect();
+        for (key, values) in (self.keys)() {
+            all.extend(values.iter().map(|value| format!("{} {key}={value}", self.name)));
+        }
+        all
+    }
+
+    /// The kernel that a case's name begins with.
+    #[must_use]
+    pub fn of(name: &str) -> Option<&'static Self> {
+        let first = name.split(['/', ':']).next().unwrap_or_default();
+        KERNELS.iter().find(|kernel| kernel.name == first)
+    }
+}
+
+/// What a name has that some case of its kernel should have: each part of its variant, and each KEY=VALUE that is no number,
+/// with the kernel, with kernel and schedule, and with kernel and tier.
+///
+/// ```
+/// use onesum::conformance::terms;
+///
+/// let terms = terms("softmax/stream/f32/baseline/w8/x4:rows=5,cols=33,gap=3,fill=wide");
+/// assert!(terms.contains("softmax baseline") && terms.contains("softmax/stream fill=wide"));
+/// assert!(terms.contains("softmax options=plain") && !terms.contains("softmax rows=5"));
+/// ```
+#[must_use]
+pub fn terms(name: &str) -> BTreeSet<String> {
+    let (variant, rest) = name.split_once(':').unwrap_or((name, ""));
+    let parts: Vec<_> = variant.split('/').collect();
+    let (kernel, schedule) = (parts[0], parts.iter().take(2).copied().collect::<Vec<_>>().join("/"));
+    let mut all: Vec<_> = parts.iter().skip(1).map(ToString::to_string).collect();
+    if !rest.is_empty() {
+        let pairs: Vec<_> = rest.split(',').filter_map(|pair| pair.split_once('=')).collect();
+        let keys = Kernel::of(kernel).map(|k| (k.keys)()).unwrap_or_default();
+        let words = pairs.iter().filter(|(said, _)| keys.iter().any(|(key, _)| key == said));
+        all.extend(words.map(|(key, value)| format!("{key}={value}")));
+        // What a name does not say has its first value.
+        let unsaid = keys.iter().filter(|(key, _)| pairs.iter().all(|(said, _)| said != key));
+        all.extend(unsaid.filter_map(|(key, values)| Some(format!("{key}={}", values.first()?))));
+    }
+    let tier = parts.iter().find(|part| Tier::ALL.iter().any(|tier| tier.name() == **part));
+    let tier = tier.map(|tier| format!("{kernel}/{tier}"));
+    let with = |term: &String| {
+        let of = [Some(kernel), Some(schedule.as_str()), tier.as_deref()].into_iter().flatten();
+        of.map(|of| format!("{of} {term}")).collect::<Vec<_>>()
+    };
+    all.iter().flat_map(with).collect()
+}
+
+/// The case of this name.
+///
+/// # Errors
+/// What is wrong with the name; a case of more than 2^28 elements is refused.
+pub fn case(name: &str) -> Result<Box<dyn Trial>, String> {
+    let known = || KERNELS.map(|kernel| kernel.name).join(", ");
+    let kernel = Kernel::of(name).ok_or_else(|| format!("{name}: a case begins with one of {}", known()))?;
+    let case = (kernel.parse)(name).map_err(|why| format!("{name}: {why}"))?;
+    let numbers = name.split([',', ':']).filter_map(|pair| pair.split_once('=')?.1.parse::<u32>().ok());
+    let elements = numbers.fold(1_u64, |all, n| all.saturating_mul(u64::from(n.max(1))));
+    if elements > 1 << 28 { Err(format!("{name}: a case has at most 2^28 elements")) } else { Ok(case) }
+}
+
+/// Selects cases: by the beginning of the variant's name, by some KEY=VALUE, or by both.
+///
+/// ```
+/// use onesum::conformance::Pattern;
+///
+/// let ties: Pattern = "softmax/stream:fill=ties".parse()?;
+/// assert!(ties.matches("softmax/stream/f32/baseline/w8/x4:rows=5,cols=33,gap=3,fill=ties"));
+/// assert!(!ties.matches("softmax/stream/f32/baseline/w8/x4:rows=5,cols=33,gap=3,fill=wide"));
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    variant: String,
+    pairs: Vec<String>,
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (variant, rest) = text.split_once(':').unwrap_or((text, ""));
+        let known = |kernel: &Kernel| variant.starts_with(kernel.name) || kernel.name.starts_with(variant);
+        if !KERNELS.iter().any(known) {
+            let all = KERNELS.map(|kernel| kernel.name).join(", ");
+            return Err(format!("{text:?}: no kernel's name begins like that; there are {all}"));
+        }
+        let pairs: Vec<_> = rest.split(',').filter(|pair| !pair.is_empty()).map(str::to_owned).collect();
+        match pairs.iter().find(|pair| !pair.contains('=')) {
+            Some(pair) => Err(format!("{pair:?} is not KEY=VALUE")),
+            None => Ok(Self { variant: variant.to_owned(), pairs }),
+        }
+    }
+}
+
+impl Pattern {
+    /// Whether it selects the case of this name.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        let (variant, rest) = name.split_once(':').unwrap_or((name, ""));
+        let said = || rest.split(',');
+        let unsaid = |pair: &str| terms(name).contains(&format!("{} {pair}", variant.split('/').next().unwrap_or("")));
+        variant.starts_with(&self.variant) && self.pairs.iter().all(|p| said().any(|s| s == p) || unsaid(p))
+    }
+
+    /// The one case that it names in full, if it does.
+    fn exact(&self) -> Option<Box<dyn Trial>> {
+        let name = format!("{}:{}", self.variant, self.pairs.join(","));
+        case(&name).ok().filter(|case| case.to_string() == name)
+    }
+}
+
+/// Which cases to run, and for how long.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Cases that one of these selects; all if there are none.
+    pub patterns: Vec<Pattern>,
+    /// Of how many.
+    pub profile: Profile,
+    /// Instead of a profile's cases: such as they are, with sizes drawn by this seed, until the time is over. What fails is made
+    /// smaller.
+    pub random: Option<u64>,
+    /// As long as cases may be begun. Random cases without it are a thousand.
+    pub budget: Option<Duration>,
+    /// Whether the first failure is the last case.
+    pub fail_fast: bool,
+}
+
+/// Random cases where no time is given.
+const RANDOM_CASES: usize = 1000;
+
+impl Filter {
+    /// The cases, in order. A pattern that is a case's whole name selects it whether the profile has it or not.
+    pub fn cases(&self) -> impl Iterator<Item = Box<dyn Trial>> {
+        let exact: Vec<_> = self.patterns.iter().filter_map(Pattern::exact).collect();
+        let patterns: Vec<_> = self.patterns.iter().filter(|p| p.exact().is_none()).cloned().collect();
+        let profile = self.profile;
+        let wanted = if self.patterns.is_empty() || !patterns.is_empty() { &KERNELS[..] } else { &[] };
+        let all = wanted.iter().flat_map(move |kernel| kernel.cases(profile));
+        let selected =
+            all.filter(move |case| patterns.is_empty() || patterns.iter().any(|p| p.matches(&case.to_string())));
+        exact.into_iter().chain(selected)
+    }
+
+    /// The cases to try: names, since those of a profile are made by whoever runs them.
+    fn names(&self) -> Box<dyn Iterator<Item = String> + Send> {
+        let Some(seed) = self.random else {
+            let names: Vec<_> = self.cases().map(|case| case.to_string()).collect();
+            return Box::new(names.into_iter());
+        };
+        // Each kernel as often as any other.
+        let mut pools = BTreeMap::<_, Vec<String>>::new();
+        for case in (Self { profile: Profile::Full, ..self.clone() }).cases() {
+            let name = case.to_string();
+            pools.entry(Kernel::of(&name).map(|kernel| kernel.name)).or_default().push(name);
+        }
+        let pools: Vec<_> = pools.into_values().collect();
+        let mut random = Random::of(&format!("random {seed}"));
+        let endless = std::iter::from_fn(move || {
+            let pool = pools.get(random.below(pools.len() as u32) as usize)?;
+            let name = &pool[random.below(pool.len() as u32) as usize];
+            Some(random_name(&mut random, name))
+        });
+        let most = if self.budget.is_some() { usize::MAX } else { RANDOM_CASES };
+        Box::new(endless.filter(|name| case(name).is_ok()).take(most))
+    }
+}
+
+/// Runs the cases that `filter` selects on a device of the caller's: see [`run_with`].
+///
+/// # Errors
+/// When the device lacks compute shaders altogether.
+pub fn run(device: &wgpu::Device, queue: &wgpu::Queue, filter: &Filter) -> Result<Report, HostError> {
+    run_with(device, queue, filter, |_, _, _| {})
+}
+
+/// The same, telling `tell` of each case as it ends: how many have begun, its name, what came of it.
+///
+/// Makes buffers and pipelines of its own, submits to the queue and waits for it; touches nothing else. With two threads, since
+/// compiling takes longer than running.
+///
+/// # Errors
+/// When the device lacks compute shaders altogether.
+pub fn run_with(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    filter: &Filter,
+    mut tell: impl FnMut(usize, &str, &Outcome),
+) -> Result<Report, HostError> {
+    let gpu = Gpu::from_parts(device, queue)?;
+    let (start, stop) = (Instant::now(), AtomicBool::new(false));
+    let over = || filter.budget.is_some_and(|budget| start.elapsed() >= budget);
+    let names = Mutex::new(filter.names().enumerate());
+    let mut done = Vec::new();
+    let (send, receive) = mpsc::channel();
+    // The GL backend has one context, which threads wait for only so long.
+    let threads = if gpu.info.backend == wgpu::Backend::Gl { 1 } else { 2 };
+    let worker = |mut gpu: Gpu, send: &mpsc::Sender<_>| {
+        while !stop.load(Ordering::Relaxed) && !over() {
+            let next = names.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((index, name)) = next else { break };
+            forget(&mut gpu);
+            let outcome = match case(&name).map_or_else(Outcome::Skipped, |trial| trial.run(&gpu)) {
+                // Sizes at random need not make sense.
+                Outcome::Failed(Failure::Refused(_)) if filter.random.is_some() => {
+                    Outcome::Skipped("the library refuses these sizes".into())
+                }
+                outcome => outcome,
+            };
+            if filter.fail_fast && matches!(outcome, Outcome::Failed(_)) {
+                stop.store(true, Ordering::Relaxed);
+            }
+            if send.send((index, name, outcome)).is_err() {
+                break;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (gpu, send, worker) = (gpu.clone(), send.clone(), &worker);
+            scope.spawn(move || worker(gpu, &send));
+        }
+        drop(send);
+        for (index, name, outcome) in receive {
+            tell(index, &name, &outcome);
+            done.push((index, name, outcome));
+        }
+    });
+    let timed_out = over();
+    done.sort_by_key(|(index, ..)| *index);
+    let mut report = Report::of(&gpu);
+    for (_, name, outcome) in done {
+        let Ok(trial) = case(&name) else { continue };
+        let failed = matches!(outcome, Outcome::Failed(_));
+        report.add(&trial, outcome);
+        if failed && filter.random.is_some() {
+            make_smaller(&gpu, &mut report, &name);
+        }
+    }
+    let left = names.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.ended = if stop.into_inner() {
+        Some("a case failed".into())
+    } else if timed_out && filter.random.is_none() {
+        Some(format!("the time was over before {} cases were", left.count()))
+    } else {
+        None
+    };
+    Ok(report)
+}
+
+/// Replaces the failure that was added last by the smallest that is found from it.
+fn make_smaller(gpu: &Gpu, report: &mut Report, name: &str) {
+    let fails = |trial: &dyn Trial| match trial.run(gpu) {
+        Outcome::Failed(Failure::Refused(_)) | Outcome::Passed(_) | Outcome::Skipped(_) => None,
+        Outcome::Failed(failure) => Some(failure),
+    };
+    if let Some((smaller, failure)) = shrunk(name, fails)
+        && let Some(last) = report.failures.last_mut()
+    {
+        *last = Failed { from: Some(name.to_owned()), ..Failed::new(smaller, &failure) };
+    }
+}

@@ -1,0 +1,115 @@
+//! The suite as a whole: the quick profile of all kernels on every adapter of this machine, what it covers, random cases and how
+//! they are made smaller, and selection by names.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use onesum::conformance::{Filter, KERNELS, Kernel, Outcome, Pattern, Profile, Report, case, run, run_with};
+use onesum::host::{Gpu, adapters};
+
+fn quick() -> Filter {
+    Filter { profile: Profile::Quick, ..Filter::default() }
+}
+
+/// What a run neither tried nor had to skip, though the kernels have it.
+fn missing(report: &Report) -> Vec<String> {
+    let all: BTreeSet<String> = KERNELS.iter().flat_map(Kernel::vocabulary).collect();
+    all.into_iter().filter(|t| !report.covered.contains(t) && !report.skipped_terms.contains(t)).collect()
+}
+
+/// Every kernel, every part of a variant's name (schedule, element type, tier, width ...), every option, every class of special
+/// values has a case that runs, on every adapter that can run it; and nothing is wrong.
+#[test]
+fn quick_profile_covers_everything_on_every_adapter() {
+    for adapter in adapters() {
+        let gpu = Gpu::of(&adapter).unwrap();
+        let start = Instant::now();
+        let report = run(&gpu.device, &gpu.queue, &quick()).unwrap();
+        println!("{}, {} s\n{report}", report.adapter.line(), start.elapsed().as_secs());
+        assert!(report.ok());
+        assert_eq!(missing(&report), Vec::<String>::new());
+        for kernel in &KERNELS {
+            let begins = |term: &&String| term.split([' ', '/']).next() == Some(kernel.name);
+            let skipped = report.skipped_terms.iter().filter(begins).filter(|t| !report.covered.contains(*t)).count();
+            let covered = report.covered.iter().filter(begins).count();
+            println!("{}: {covered} terms covered, {skipped} not for this device", kernel.name);
+            // The least that any device runs.
+            assert!(covered >= 2 * skipped, "{}: {covered} {skipped}", kernel.name);
+        }
+    }
+}
+
+/// Sizes that nobody chose; a second run tries the same, up to where its time is over.
+#[test]
+fn random_cases_are_right_and_repeatable() {
+    let gpu = Gpu::open(None).unwrap();
+    let filter = Filter { random: Some(7), budget: Some(Duration::from_secs(20)), ..Filter::default() };
+    let mut names = Vec::new();
+    let report = run_with(&gpu.device, &gpu.queue, &filter, |i, name, _| names.push((i, name.to_owned()))).unwrap();
+    println!("{report}");
+    assert!(report.ok() && report.ended.is_none());
+    assert!(report.executed >= 20, "{}", report.executed);
+    names.sort();
+    let filter = Filter { budget: Some(Duration::from_secs(1)), ..filter };
+    let again =
+        |i: usize, name: &str, _: &Outcome| assert!(names.get(i).is_none_or(|(_, known)| known == name), "{name}");
+    run_with(&gpu.device, &gpu.queue, &filter, again).unwrap();
+    let filter = Filter { random: Some(8), ..filter };
+    let mut other = 0;
+    run_with(&gpu.device, &gpu.queue, &filter, |i, name, _| other += usize::from(names[i].1 != name)).unwrap();
+    assert!(other > 0);
+}
+
+fn selected(patterns: &[&str], profile: Profile) -> Vec<String> {
+    let patterns = patterns.iter().map(|p| p.parse().unwrap()).collect();
+    Filter { patterns, profile, ..Filter::default() }.cases().map(|c| c.to_string()).collect()
+}
+
+#[test]
+fn names_and_their_beginnings_select() {
+    let all = selected(&[], Profile::Quick);
+    let sampled = selected(&["sample"], Profile::Quick);
+    assert!(!sampled.is_empty() && sampled.iter().all(|name| name.starts_with("sample/")));
+    assert_eq!(sampled.len(), all.iter().filter(|name| name.starts_with("sample/")).count());
+    let two = selected(&["sample/split", "plan:fill=zipf"], Profile::Standard);
+    assert!(two.iter().any(|name| name.starts_with("sample/split/")));
+    assert!(two.iter().all(|n| n.starts_with("sample/split") || (n.starts_with("plan/") && n.contains("fill=zipf"))));
+    // What a name leaves out selects, too.
+    let plain = selected(&["softmax/onchip:options=plain,memory=separate"], Profile::Quick);
+    assert!(!plain.is_empty() && plain.iter().all(|name| !name.contains("options=") && !name.contains("memory=")));
+    // A whole name is that case, in no profile or in several.
+    let name = "softmax/stream/f32/baseline/w8/x4:rows=77,cols=1234,gap=0,fill=wide";
+    assert_eq!(selected(&[name], Profile::Quick), [name]);
+    assert!(selected(&["softmax/stream/f64"], Profile::Full).is_empty());
+    for wrong in ["softmx", "softmax/stream:fill", "relu/w8"] {
+        assert!(wrong.parse::<Pattern>().is_err(), "{wrong}");
+    }
+    for wrong in [
+        "softmax/stream/f32/baseline/w8/x4:rows=4000000000,cols=4000000000",
+        "softmax/stream/f32/baseline/w8/x4:rows=-1",
+        "softmax/stream/f32/baseline/w8/x4:fill=nothing",
+        "softmax/stream/f32/baseline/w7/x4:rows=1",
+        "nothing",
+        "",
+    ] {
+        assert!(case(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// The time that is given, and the first failure, end a run; the report says so.
+#[test]
+fn runs_end_early_when_told() {
+    let gpu = Gpu::open(None).unwrap();
+    let none = Filter { budget: Some(Duration::ZERO), ..quick() };
+    let report = run(&gpu.device, &gpu.queue, &none).unwrap();
+    assert_eq!((report.executed, report.ok()), (0, false));
+    assert!(report.ended.unwrap().contains("time was over"));
+    // A case that asks for what the library refuses.
+    let refused = "router/lane/f32/baseline/w8/x4:tokens=3,experts=8,k=9,scoring=softmax,fill=normal";
+    let patterns = vec![refused.parse().unwrap(), "plan".parse().unwrap()];
+    let filter = Filter { patterns, fail_fast: true, ..quick() };
+    let report = run(&gpu.device, &gpu.queue, &filter).unwrap();
+    assert_eq!((report.failures.len(), report.ok()), (1, false), "{report}");
+    assert_eq!(report.failures[0].case, refused);
+    assert!(report.executed <= 3 && report.ended.is_some());
+}
