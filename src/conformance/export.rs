@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::tape::{Bounds, Loose, Note, Tape};
 use super::run::forget;
+use super::tape::{Bounds, Loose, Note, Tape};
 use super::{Adapter, Failure, Outcome, Trial};
 use crate::bound::Recipe;
 use crate::host::Gpu;
@@ -96,10 +96,19 @@ impl fmt::Display for Exported {
 ///
 /// # Errors
 /// When `dir` cannot be written, or holds other files.
-pub fn export<C: Trial>(
+pub fn export<C: Trial>(gpu: &Gpu, cases: impl IntoIterator<Item = C>, dir: &Path) -> Result<Exported, ExportError> {
+    export_with(gpu, cases, dir, |_, _| {})
+}
+
+/// The same, telling `tell` of each case as it ends: its name, what came of it.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_with<C: Trial>(
     gpu: &Gpu,
     cases: impl IntoIterator<Item = C>,
     dir: &Path,
+    mut tell: impl FnMut(&str, &Outcome),
 ) -> Result<Exported, ExportError> {
     let tape = Arc::new(Mutex::new(Tape::default()));
     let library = Library::with_caps(&gpu.device, portable(gpu.library.caps()), None)?;
@@ -109,9 +118,11 @@ pub fn export<C: Trial>(
         forget(&mut gpu);
         let outcome = case.run(&gpu);
         let tape = std::mem::take(&mut *tape.lock().unwrap_or_else(PoisonError::into_inner));
+        let name = case.to_string();
+        tell(&name, &outcome);
         match outcome {
-            Outcome::Passed(_) => export.add(&case.to_string(), &case.kind(), &tape)?,
-            Outcome::Failed(failure) => export.done.failed.push((case.to_string(), failure)),
+            Outcome::Passed(_) => export.add(&name, &case.kind(), &tape)?,
+            Outcome::Failed(failure) => export.done.failed.push((name, failure)),
             Outcome::Skipped(reason) => *export.done.skipped.entry(reason).or_default() += 1,
         }
     }
@@ -366,7 +377,9 @@ impl Export {
         let want = self.data.put(bytes)?;
         // What was the same here in two runs has to be the same there, whatever it is.
         let earlier = script.iter().position(|op| {
-            matches!(op, Op::Check { buffer: b, want: w, .. } if (*b, *w) == (buffer, want)) && repeats && !loose.is_empty()
+            matches!(op, Op::Check { buffer: b, want: w, .. } if (*b, *w) == (buffer, want))
+                && repeats
+                && !loose.is_empty()
         });
         Ok(Op::Check { what, buffer, offset: 0, size, want, loose, same_as: earlier })
     }

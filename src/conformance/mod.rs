@@ -24,7 +24,7 @@ pub(crate) mod tape;
 
 pub use case::{Case, Fill, Memory, OptionSet, Profile, cases};
 pub use check::{Difference, Element, Failure, Fault};
-pub use export::{ExportError, Exported, FORMAT, export};
+pub use export::{ExportError, Exported, FORMAT, export, export_with};
 pub use report::{Adapter, Failed, Report, Tally, Worst, WrongElement};
 pub use run::{Outcome, Trial, run_case, run_cases};
 pub use suite::{Cases, Filter, KERNELS, Kernel, Pattern, case, run, run_with, terms};
