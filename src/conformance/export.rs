@@ -279,7 +279,7 @@ impl Export {
         let used = tape.used();
         for note in &tape.notes {
             match note {
-                Note::Written { buffer, .. } if !used.contains(buffer) => {}
+                Note::Written { buffer, .. } if !used.contains(&buffer) => {}
                 Note::Written { buffer, offset, bytes } => {
                     let data = self.data.put(bytes)?;
                     script.push(Op::Write { buffer: buffers.of(buffer), offset: *offset, data });
@@ -501,16 +501,19 @@ fn is_index(path: &Path) -> bool {
 #[derive(Default)]
 struct Buffers {
     list: Vec<BufferEntry>,
-    storage: HashMap<wgpu::Buffer, usize>,
+    storage: Vec<(wgpu::Buffer, usize)>,
     uniforms: HashMap<Blob, usize>,
 }
 
 impl Buffers {
     fn of(&mut self, buffer: &wgpu::Buffer) -> usize {
-        *self.storage.entry(buffer.clone()).or_insert_with(|| {
-            self.list.push(BufferEntry { size: buffer.size(), usage: "storage" });
-            self.list.len() - 1
-        })
+        if let Some((_, number)) = self.storage.iter().find(|(known, _)| known == buffer) {
+            return *number;
+        }
+        let number = self.list.len();
+        self.list.push(BufferEntry { size: buffer.size(), usage: "storage" });
+        self.storage.push((buffer.clone(), number));
+        number
     }
 
     /// A uniform buffer with these contents, and whether nothing has been written to it yet.

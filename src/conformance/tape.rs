@@ -1,6 +1,5 @@
 //! What a case does with its device, noted while it runs, so that another implementation can do the same.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::Bound;
@@ -128,16 +127,13 @@ impl Tape {
     }
 
     /// The buffers that anything depends on.
-    pub fn used(&self) -> HashSet<wgpu::Buffer> {
-        let mut used = HashSet::new();
-        for note in &self.notes {
-            match note {
-                Note::Written { .. } => {}
-                Note::Ran { recipe, .. } => used.extend(recipe.windows.iter().map(|w| w.buffer.clone())),
-                Note::Read { buffer, .. } => used.extend([buffer.clone()]),
-            }
-        }
-        used
+    pub fn used(&self) -> Vec<&wgpu::Buffer> {
+        let of = |note| match note {
+            &Note::Written { .. } => Vec::new(),
+            Note::Ran { recipe, .. } => recipe.windows.iter().map(|w| &w.buffer).collect(),
+            Note::Read { buffer, .. } => vec![buffer],
+        };
+        self.notes.iter().flat_map(of).collect()
     }
 
     /// The first name of a buffer, and all that is loose in it.
