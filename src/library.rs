@@ -28,6 +28,8 @@ struct Shared {
 pub(crate) struct Built {
     pub pipeline: Arc<wgpu::ComputePipeline>,
     pub layout: Arc<wgpu::BindGroupLayout>,
+    #[cfg(feature = "conformance")]
+    pub program: Arc<Program>,
 }
 
 /// How a binding is used.
@@ -275,7 +277,12 @@ impl Library {
         if let Some(Some(error)) = ready(scope.pop()) {
             return Err(BuildError::Device { variant: program.name.clone(), message: error.to_string() });
         }
-        Ok(Built { pipeline: Arc::new(pipeline), layout: Arc::new(layout) })
+        Ok(Built {
+            pipeline: Arc::new(pipeline),
+            layout: Arc::new(layout),
+            #[cfg(feature = "conformance")]
+            program: Arc::new(program.clone()),
+        })
     }
 }
 
