@@ -10,6 +10,7 @@ mod data;
 pub mod expert_choice;
 mod guarded;
 pub mod gumbel;
+pub mod mutants;
 pub mod permute;
 pub mod plan;
 mod report;

@@ -1,0 +1,441 @@
+//! The suite, tried on itself: shaders with one small change each, a mutant, which some case must find wrong.
+//!
+//! A mutant's name is all that it takes to repeat it: `lib/exp@44:29:-->+` is the file under `shaders/`, line, column, change.
+//! A mutant that no case finds is either no fault, and [`EQUIVALENT`] says why, or a case is missing.
+
+mod change;
+mod lex;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use self::change::{Change, changes};
+use super::case::Profile;
+use super::data::Random;
+use super::run::{Outcome, Trial, forget};
+use super::suite::{KERNELS, Kernel, case, terms};
+use crate::Caps;
+use crate::host::{Gpu, HostError};
+use crate::library::{Hook, Patch};
+use crate::shader::Fragment;
+
+/// Mutants that no case can find, since what they compute is right, by the beginning of their names.
+pub const EQUIVALENT: &[(&str, &str)] = &[];
+
+/// Which mutants to make, and how hard to try.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Of one file, at most; all if there is no number.
+    pub per_file: Option<usize>,
+    /// Of all files, at most: of some, then, evenly.
+    pub most: Option<usize>,
+    /// Only those whose names begin like one of these, if there are any.
+    pub names: Vec<String>,
+    /// Cases that are tried on one, at most.
+    pub tries: usize,
+    /// As long as mutants may be begun.
+    pub budget: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { per_file: Some(2), most: None, names: Vec::new(), tries: 40, budget: None }
+    }
+}
+
+/// One small change of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mutant {
+    /// `lib/exp@44:29:-->+`
+    pub name: String,
+    /// Under `shaders/`, without its ending.
+    pub file: &'static str,
+    /// From 1.
+    pub line: usize,
+    /// The line as it was.
+    pub was: String,
+    /// What kind of change.
+    pub class: &'static str,
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}    {}", self.name, self.was)
+    }
+}
+
+/// What became of a mutant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "fate")]
+pub enum Fate {
+    /// A case found it.
+    Killed {
+        /// The case's name.
+        case: String,
+        /// What was wrong.
+        failure: String,
+    },
+    /// No case found it.
+    Survived {
+        /// Cases that ran with it and were right.
+        tries: usize,
+        /// Why that is no fault, if it is known.
+        explained: Option<&'static str>,
+    },
+    /// It is no shader: not counted.
+    Stillborn {
+        /// Why.
+        why: String,
+    },
+    /// No case that this device can run has the file.
+    NotReached {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Mutants of files that one kernel has, or several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Found.
+    pub killed: usize,
+    /// Not found.
+    pub survived: usize,
+    /// Of these, equivalent.
+    pub explained: usize,
+}
+
+/// What came of all mutants.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// What was found, by which case.
+    pub killed: Vec<(Mutant, Fate)>,
+    /// What was not.
+    pub survived: Vec<(Mutant, Fate)>,
+    /// What was no shader.
+    pub stillborn: Vec<(Mutant, Fate)>,
+    /// What never ran.
+    pub not_reached: Vec<(Mutant, Fate)>,
+    /// By kernel; files of several kernels are counted as `shared`.
+    pub kernels: BTreeMap<String, Count>,
+    /// Cases that fail without any mutant, and therefore find none.
+    pub broken: BTreeSet<String>,
+    /// Why the run ended before its mutants did.
+    pub ended: Option<String>,
+}
+
+impl Report {
+    /// Mutants that were shaders and ran.
+    #[must_use]
+    pub fn counted(&self) -> usize {
+        self.killed.len() + self.survived.len()
+    }
+
+    /// Survivors that nothing explains.
+    pub fn unexplained(&self) -> impl Iterator<Item = &Mutant> {
+        let unknown = |fate: &Fate| matches!(fate, Fate::Survived { explained: None, .. });
+        self.survived.iter().filter(move |(_, fate)| unknown(fate)).map(|(mutant, _)| mutant)
+    }
+
+    /// The share that was found of mutants that are not equivalent.
+    #[must_use]
+    pub fn score(&self) -> f64 {
+        let (killed, missed) = (self.killed.len(), self.unexplained().count());
+        if killed + missed == 0 { 0.0 } else { killed as f64 / (killed + missed) as f64 }
+    }
+
+    fn add(&mut self, kernel: &str, mutant: Mutant, fate: Fate) {
+        let count = self.kernels.entry(kernel.to_owned()).or_default();
+        let list = match fate {
+            Fate::Killed { .. } => {
+                count.killed += 1;
+                &mut self.killed
+            }
+            Fate::Survived { explained, .. } => {
+                count.survived += 1;
+                count.explained += usize::from(explained.is_some());
+                &mut self.survived
+            }
+            Fate::Stillborn { .. } => &mut self.stillborn,
+            Fate::NotReached { .. } => &mut self.not_reached,
+        };
+        list.push((mutant, fate));
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for case in &self.broken {
+            writeln!(f, "FAILED without a mutant: {case}")?;
+        }
+        for (mutant, fate) in &self.survived {
+            match fate {
+                Fate::Survived { explained: Some(why), .. } => writeln!(f, "equivalent {mutant}\n           {why}")?,
+                Fate::Survived { tries, .. } => writeln!(f, "SURVIVED {mutant}\n         {tries} cases")?,
+                _ => {}
+            }
+        }
+        let mut reasons = BTreeMap::<_, usize>::new();
+        for (_, fate) in &self.not_reached {
+            if let Fate::NotReached { why } = fate {
+                *reasons.entry(why).or_default() += 1;
+            }
+        }
+        for (why, count) in reasons {
+            writeln!(f, "not reached {count}: {why}")?;
+        }
+        for (kernel, Count { killed, survived, explained }) in &self.kernels {
+            writeln!(f, "{kernel:28} {killed:6} killed, {survived} survived, {explained} of them equivalent")?;
+        }
+        if let Some(why) = &self.ended {
+            writeln!(f, "ended early: {why}")?;
+        }
+        let (killed, survived) = (self.killed.len(), self.survived.len());
+        let (stillborn, not_reached) = (self.stillborn.len(), self.not_reached.len());
+        let made = killed + survived + stillborn + not_reached;
+        write!(f, "mutants: {made} made, {killed} killed, {survived} survived, {stillborn} stillborn")?;
+        write!(f, ", {not_reached} not reached")
+    }
+}
+
+/// A file, and the cases whose programs have it, the most telling first.
+struct File {
+    fragment: Fragment,
+    /// With which capabilities of [`Bench::caps`], and which case.
+    cases: Vec<(usize, usize)>,
+    kernel: String,
+}
+
+/// All that mutants are tried with.
+struct Bench {
+    gpu: Gpu,
+    /// As the device has them, and without what replaces files of the baseline.
+    caps: Vec<Caps>,
+    cases: Vec<String>,
+    /// Whether a case is right without a mutant.
+    sound: Mutex<HashMap<(usize, usize), bool>>,
+}
+
+/// Elements, more or less.
+fn cost(name: &str) -> u64 {
+    let numbers = name.split([',', ':']).filter_map(|pair| pair.split_once('=')?.1.parse::<u64>().ok());
+    numbers.fold(1, |all, n| all.saturating_mul(n.clamp(1, 1 << 20)))
+}
+
+/// Cases in an order in which each has as much as possible that none before it had, small ones first.
+fn telling(names: &[String], mut cases: Vec<(usize, usize)>, most: usize) -> Vec<(usize, usize)> {
+    cases.sort_by_key(|&(_, c)| (cost(&names[c]), c));
+    let mut left: Vec<_> = cases.into_iter().map(|at| (at, terms(&names[at.1]))).collect();
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    while !left.is_empty() && order.len() < most {
+        let fresh = |(_, terms): &(_, BTreeSet<String>)| terms.iter().filter(|t| !seen.contains(*t)).count();
+        let best = left.iter().map(fresh).enumerate().max_by_key(|&(i, n)| (n, usize::MAX - i)).map_or(0, |(i, _)| i);
+        let (at, terms) = left.remove(best);
+        seen.extend(terms);
+        order.push(at);
+    }
+    order
+}
+
+impl Bench {
+    fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<Self, HostError> {
+        let gpu = Gpu::from_parts(device, queue)?;
+        let mut caps = vec![gpu.library.caps().clone()];
+        if caps[0].int64 {
+            caps.push(Caps { int64: false, ..caps[0].clone() });
+        }
+        let cases = KERNELS.iter().flat_map(|kernel| kernel.cases(Profile::Quick)).map(|c| c.to_string()).collect();
+        Ok(Self { gpu, caps, cases, sound: Mutex::default() })
+    }
+
+    /// The files of all cases' programs.
+    fn files(&self, tries: usize) -> Vec<File> {
+        let mut found = BTreeMap::<&'static str, (Fragment, Vec<(usize, usize)>)>::new();
+        for (c, name) in self.cases.iter().enumerate() {
+            let Ok(trial) = case(name) else { continue };
+            for (at, caps) in self.caps.iter().enumerate() {
+                let hook = Arc::new(Hook::Survey(Mutex::default()));
+                let mut gpu = self.gpu.clone();
+                gpu.library = gpu.library.hooked(caps.clone(), Arc::clone(&hook));
+                // What it computes is nothing, and wrong.
+                let _ = trial.run(&gpu);
+                if let Hook::Survey(seen) = &*hook {
+                    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    for fragment in seen.iter() {
+                        let (_, cases) = found.entry(fragment.name).or_insert_with(|| (*fragment, Vec::new()));
+                        if !cases.iter().any(|(_, known)| *known == c) {
+                            cases.push((at, c));
+                        }
+                    }
+                }
+            }
+        }
+        let file = |(fragment, cases): (Fragment, Vec<(usize, usize)>)| {
+            let kernels: BTreeSet<_> =
+                cases.iter().filter_map(|&(_, c)| Kernel::of(&self.cases[c]).map(|k| k.name)).collect();
+            let kernel = match kernels.len() {
+                1 => kernels.into_iter().collect(),
+                _ => "shared".to_owned(),
+            };
+            File { fragment, cases: telling(&self.cases, cases, tries), kernel }
+        };
+        found.into_values().map(file).collect()
+    }
+
+    fn sound(&self, gpu: &mut Gpu, at: (usize, usize)) -> bool {
+        let known = || self.sound.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sound) = known().get(&at) {
+            return *sound;
+        }
+        forget(gpu);
+        if *gpu.library.caps() != self.caps[at.0]
+            && let Ok(library) = crate::Library::with_caps(&self.gpu.device, self.caps[at.0].clone(), None)
+        {
+            gpu.library = library;
+        }
+        let sound =
+            case(&self.cases[at.1]).is_ok_and(|trial| !matches!(trial.run(gpu), Outcome::Failed(_)));
+        known().insert(at, sound);
+        sound
+    }
+
+    /// Tries cases until one finds the change. `first` is what found the last one of this file.
+    fn fate(&self, plain: &mut Gpu, file: &File, name: &str, change: &Change, first: &mut Vec<(usize, usize)>) -> Fate {
+        let hook = Arc::new(Hook::Patch(Patch {
+            file: file.fragment.name,
+            text: change.apply(file.fragment.text),
+            applied: AtomicUsize::new(0),
+            refused: Mutex::default(),
+        }));
+        let libraries: Vec<_> =
+            self.caps.iter().map(|caps| self.gpu.library.hooked(caps.clone(), Arc::clone(&hook))).collect();
+        let order: Vec<_> =
+            first.iter().copied().chain(file.cases.iter().copied().filter(|at| !first.contains(at))).collect();
+        let (mut tries, mut skipped) = (0, String::new());
+        for at in order {
+            let Ok(trial) = case(&self.cases[at.1]) else { continue };
+            let gpu = Gpu { library: libraries[at.0].clone(), ..self.gpu.clone() };
+            let outcome = trial.run(&gpu);
+            if let Hook::Patch(patch) = &*hook
+                && let Some(why) = patch.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+            {
+                return Fate::Stillborn { why };
+            }
+            match outcome {
+                Outcome::Passed(_) => tries += 1,
+                Outcome::Skipped(why) => skipped = why,
+                Outcome::Failed(failure) if self.sound(plain, at) => {
+                    first.retain(|known| *known != at);
+                    first.insert(0, at);
+                    return Fate::Killed { case: trial.to_string(), failure: failure.to_string() };
+                }
+                Outcome::Failed(_) => {}
+            }
+        }
+        if tries == 0 {
+            return Fate::NotReached { why: if skipped.is_empty() { "no case has the file".into() } else { skipped } };
+        }
+        let explained = EQUIVALENT.iter().find(|(known, _)| name.starts_with(known)).map(|(_, why)| *why);
+        Fate::Survived { tries, explained }
+    }
+}
+
+/// The changes of a file, spread over lines and kinds; the order is always the same.
+fn spread(file: &str, text: &str) -> Vec<Change> {
+    let mut left = changes(text);
+    left.sort_by_cached_key(|c| Random::of(&format!("{file}@{}:{}:{}", c.line, c.column, c.label)).bits());
+    let mut order: Vec<Change> = Vec::new();
+    while !left.is_empty() {
+        // How often its line and its kind have been taken.
+        let taken = |c: &Change| {
+            let same = |of: fn(&Change, &Change) -> bool| order.iter().filter(|o| of(o, c)).count();
+            same(|a, b| a.class == b.class) + same(|a, b| a.line == b.line)
+        };
+        let best = left.iter().enumerate().min_by_key(|(i, c)| (taken(c), *i)).map_or(0, |(i, _)| i);
+        order.push(left.remove(best));
+    }
+    order
+}
+
+/// Makes mutants, and has the suite's cases find them: on a device of the caller's, with pipelines and buffers of its own.
+/// `tell` hears of each as its fate is known.
+///
+/// A device that a mutant makes useless ends the run.
+///
+/// # Errors
+/// When the device lacks compute shaders altogether.
+pub fn run(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    options: &Options,
+    mut tell: impl FnMut(&Mutant, &Fate),
+) -> Result<Report, HostError> {
+    let (start, bench) = (Instant::now(), Bench::new(device, queue)?);
+    let over = || options.budget.is_some_and(|budget| start.elapsed() >= budget);
+    let files = bench.files(options.tries.max(1));
+    let mut work: Vec<_> = files
+        .iter()
+        .map(|file| (file, spread(file.fragment.name, file.fragment.text)))
+        .filter(|(_, changes)| !changes.is_empty())
+        .collect();
+    let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| name.starts_with(n.as_str()));
+    let name = |file: &File, c: &Change| format!("{}@{}:{}:{}", file.fragment.name, c.line, c.column, c.label);
+    for (file, changes) in &mut work {
+        changes.retain(|c| wanted(&name(file, c)));
+    }
+    let mut each = if options.names.is_empty() { options.per_file.unwrap_or(usize::MAX) } else { usize::MAX };
+    if let Some(most) = options.most {
+        let every = work.len().div_ceil(most.max(1)).max(1);
+        each = each.min((most / work.len().max(1)).max(1));
+        work = work.into_iter().enumerate().filter(|(i, _)| i % every == 0).map(|(_, of)| of).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let (send, receive) = mpsc::channel();
+    let worker = |send: &mpsc::Sender<_>| {
+        let mut plain = bench.gpu.clone();
+        while let Some((index, (file, changes))) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, work.get(i)?))) {
+            let (mut counted, mut first) = (0, Vec::new());
+            for change in changes {
+                if counted == each || over() {
+                    break;
+                }
+                let name = name(file, change);
+                let fate = bench.fate(&mut plain, file, &name, change, &mut first);
+                counted += usize::from(!matches!(fate, Fate::Stillborn { .. }));
+                let was = file.fragment.text.lines().nth(change.line - 1).unwrap_or_default().trim().to_owned();
+                let mutant = Mutant { name, file: file.fragment.name, line: change.line, was, class: change.class };
+                if send.send((index, file.kernel.as_str(), mutant, fate)).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let mut done = Vec::new();
+    // The GL backend has one context, which threads wait for only so long.
+    let threads = if bench.gpu.info.backend == wgpu::Backend::Gl { 1 } else { 2 };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (send, worker) = (send.clone(), &worker);
+            scope.spawn(move || worker(&send));
+        }
+        drop(send);
+        for (index, kernel, mutant, fate) in receive {
+            tell(&mutant, &fate);
+            done.push((index, kernel, mutant, fate));
+        }
+    });
+    done.sort_by_key(|(index, ..)| *index);
+    let mut report = Report::default();
+    for (_, kernel, mutant, fate) in done {
+        report.add(kernel, mutant, fate);
+    }
+    let sound = bench.sound.lock().unwrap_or_else(PoisonError::into_inner);
+    report.broken = sound.iter().filter(|(_, sound)| !**sound).map(|((_, c), _)| bench.cases[*c].clone()).collect();
+    report.ended = over().then(|| "the time was over".into());
+    Ok(report)
+}
