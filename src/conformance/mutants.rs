@@ -44,7 +44,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { per_file: Some(2), most: None, names: Vec::new(), tries: 40, budget: None }
+        Self { per_file: Some(2), most: None, names: Vec::new(), tries: 24, budget: None }
     }
 }
 
@@ -227,15 +227,23 @@ fn cost(name: &str) -> u64 {
     numbers.fold(1, |all, n| all.saturating_mul(n.clamp(1, 1 << 20)))
 }
 
-/// Cases in an order in which each has as much as possible that none before it had, small ones first.
+/// Invocations of a workgroup, in steps of 16: wide ones are dear to compile and to run on a CPU.
+fn weight(name: &str) -> usize {
+    let part = name.split(['/', ':']).find_map(|part| part.strip_prefix('w')?.split(['l', 'k']).next()?.parse().ok());
+    part.map_or(1, |width: usize| 1 + width / 16)
+}
+
+/// Cases in an order in which each has as much as possible that none before it had for what it costs.
 fn telling(names: &[String], mut cases: Vec<(usize, usize)>, most: usize) -> Vec<(usize, usize)> {
     cases.sort_by_key(|&(_, c)| (cost(&names[c]), c));
-    let mut left: Vec<_> = cases.into_iter().map(|at| (at, terms(&names[at.1]))).collect();
+    let mut left: Vec<_> = cases.into_iter().map(|at| (at, terms(&names[at.1]), weight(&names[at.1]))).collect();
     let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
     while !left.is_empty() && order.len() < most {
-        let fresh = |(_, terms): &(_, BTreeSet<String>)| terms.iter().filter(|t| !seen.contains(*t)).count();
-        let best = left.iter().map(fresh).enumerate().max_by_key(|&(i, n)| (n, usize::MAX - i)).map_or(0, |(i, _)| i);
-        let (at, terms) = left.remove(best);
+        let worth = |(_, terms, weight): &(_, BTreeSet<String>, usize)| {
+            (1 + terms.iter().filter(|t| !seen.contains(*t)).count()) * 1000 / weight
+        };
+        let best = left.iter().map(worth).enumerate().max_by_key(|&(i, n)| (n, usize::MAX - i)).map_or(0, |(i, _)| i);
+        let (at, terms, _) = left.remove(best);
         seen.extend(terms);
         order.push(at);
     }
@@ -298,8 +306,7 @@ impl Bench {
         {
             gpu.library = library;
         }
-        let sound =
-            case(&self.cases[at.1]).is_ok_and(|trial| !matches!(trial.run(gpu), Outcome::Failed(_)));
+        let sound = case(&self.cases[at.1]).is_ok_and(|trial| !matches!(trial.run(gpu), Outcome::Failed(_)));
         known().insert(at, sound);
         sound
     }
@@ -398,7 +405,9 @@ pub fn run(
     let (send, receive) = mpsc::channel();
     let worker = |send: &mpsc::Sender<_>| {
         let mut plain = bench.gpu.clone();
-        while let Some((index, (file, changes))) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, work.get(i)?))) {
+        while let Some((index, (file, changes))) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, work.get(i)?)))
+        {
             let (mut counted, mut first) = (0, Vec::new());
             for change in changes {
                 if counted == each || over() {

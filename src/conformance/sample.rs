@@ -289,7 +289,8 @@ impl Draws {
             let (want, lead) = block_choice(&x, self.temperature(r), self.seed(r), part_quads, variant.lanes);
             let most = x.iter().filter(|x| x.is_finite()).fold(0.0_f32, |m, x| m.max(x.abs()));
             let off = 1e-4 + f64::from(most) / f64::from(self.temperature(r)) * 1e-6;
-            let possible = matches!(got[0], Status::Column(c) if x[c as usize] > f32::NEG_INFINITY);
+            let possible =
+                matches!(got[0], Status::Column(c) if x.get(c as usize).is_some_and(|x| *x > f32::NEG_INFINITY));
             return if got[0] == want || (lead < off && possible) { Ok(()) } else { Err((0, want)) };
         }
         let want = choices(&x, self.temperature(r), self.seed(r), self.count());
@@ -308,6 +309,7 @@ impl Draws {
         let distribution = matches!(choices[0], Status::Column(_));
         for (choice, &got) in choices.iter().zip(&got[1..]) {
             let (ok, want) = match choice {
+                Status::Column(c) if *c >= self.cols => (false, f64::NAN),
                 Status::Column(c) => {
                     let budget = budget.log_probability(*c as usize);
                     (budget.judge(got).ok, budget.want)

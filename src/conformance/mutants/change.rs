@@ -101,7 +101,19 @@ const NAMES: [(&str, &str); 24] = [
 ];
 
 const KEYWORDS: [&str; 13] = [
-    "return", "if", "else", "let", "var", "const", "for", "while", "loop", "switch", "case", "default", "const_assert",
+    "return",
+    "if",
+    "else",
+    "let",
+    "var",
+    "const",
+    "for",
+    "while",
+    "loop",
+    "switch",
+    "case",
+    "default",
+    "const_assert",
 ];
 
 /// Every change there is, from the first to the last.
@@ -286,7 +298,8 @@ mod tests {
 
     #[test]
     fn what_changes() {
-        let text = "fn f(a: vec2<u32>) -> u32 {\n    x.y = select(g(a, 1u), b, -c < 0.5);\n    workgroupBarrier();\n}\n";
+        let text =
+            "fn f(a: vec2<u32>) -> u32 {\n    x.y = select(g(a, 1u), b, -c < 0.5);\n    workgroupBarrier();\n}\n";
         let all = labels(text);
         for label in ["drop-x", "y->x", "select->swapped", "1u->2u", "-->", "<-><=", "0.5->0.50048828125", "a->b"] {
             let found = all.iter().any(|l| l == &label.replace("<-><=", "<-><="));
