@@ -211,6 +211,16 @@ struct File {
     kernel: String,
 }
 
+/// Files by name, and which cases have them.
+type Found = BTreeMap<&'static str, (Fragment, Vec<(usize, usize)>)>;
+
+/// Cases of one file that are too few to be all.
+const FEW: usize = 12;
+
+fn variant(name: &str) -> &str {
+    name.split(':').next().unwrap_or_default()
+}
+
 /// All that mutants are tried with.
 struct Bench {
     gpu: Gpu,
@@ -233,22 +243,32 @@ fn weight(name: &str) -> usize {
     part.map_or(1, |width: usize| 1 + width / 16)
 }
 
-/// Cases in an order in which each has as much as possible that none before it had for what it costs.
+/// Cases in an order in which every second has as much as possible that none before it had, for what it costs, the others being
+/// the largest: what loops and boundaries do wrong is seen in long rows.
 fn telling(names: &[String], mut cases: Vec<(usize, usize)>, most: usize) -> Vec<(usize, usize)> {
     cases.sort_by_key(|&(_, c)| (cost(&names[c]), c));
-    let mut left: Vec<_> = cases.into_iter().map(|at| (at, terms(&names[at.1]), weight(&names[at.1]))).collect();
-    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    let mut left: Vec<_> = cases.into_iter().map(|at| (at, terms(&names[at.1]))).collect();
+    let (mut seen, mut order) = (BTreeSet::<String>::new(), Vec::new());
     while !left.is_empty() && order.len() < most {
-        let worth = |(_, terms, weight): &(_, BTreeSet<String>, usize)| {
-            (1 + terms.iter().filter(|t| !seen.contains(*t)).count()) * 1000 / weight
+        let worth = |(_, case): &(usize, usize), terms: &BTreeSet<String>| {
+            let worth = if order.len() % 2 == 0 {
+                (1 + terms.difference(&seen).count()) * 1000
+            } else {
+                cost(&names[*case]).min(LARGE) as usize
+            };
+            worth / weight(&names[*case])
         };
-        let best = left.iter().map(worth).enumerate().max_by_key(|&(i, n)| (n, usize::MAX - i)).map_or(0, |(i, _)| i);
-        let (at, terms, _) = left.remove(best);
+        let worths = left.iter().map(|(at, terms)| worth(at, terms)).enumerate();
+        let best = worths.max_by_key(|&(i, n)| (n, usize::MAX - i)).map_or(0, |(i, _)| i);
+        let (at, terms) = left.remove(best);
         seen.extend(terms);
         order.push(at);
     }
     order
 }
+
+/// From so many elements on, larger is not better.
+const LARGE: u64 = 1 << 13;
 
 impl Bench {
     fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<Self, HostError> {
@@ -261,10 +281,9 @@ impl Bench {
         Ok(Self { gpu, caps, cases, sound: Mutex::default() })
     }
 
-    /// The files of all cases' programs.
-    fn files(&self, tries: usize) -> Vec<File> {
-        let mut found = BTreeMap::<&'static str, (Fragment, Vec<(usize, usize)>)>::new();
-        for (c, name) in self.cases.iter().enumerate() {
+    /// Notes what the programs of these cases, from one on, are made of.
+    fn survey(&self, found: &mut Found, from: usize) {
+        for (c, name) in self.cases.iter().enumerate().skip(from) {
             let Ok(trial) = case(name) else { continue };
             for (at, caps) in self.caps.iter().enumerate() {
                 let hook = Arc::new(Hook::Survey(Mutex::default()));
@@ -283,6 +302,28 @@ impl Bench {
                 }
             }
         }
+    }
+
+    /// The files of all cases' programs.
+    fn files(&mut self, tries: usize) -> Vec<File> {
+        let mut found = Found::new();
+        self.survey(&mut found, 0);
+        // Where few cases have a file, more cases of the same variants.
+        let sparse = found.values().filter(|(_, cases)| cases.len() < FEW).flat_map(|(_, cases)| cases);
+        let sparse: BTreeSet<_> = sparse.map(|&(_, c)| variant(&self.cases[c]).to_owned()).collect();
+        let (mut taken, known) =
+            (BTreeMap::<String, usize>::new(), self.cases.iter().cloned().collect::<BTreeSet<_>>());
+        let from = self.cases.len();
+        for name in KERNELS.iter().flat_map(|kernel| kernel.cases(Profile::Standard)).map(|c| c.to_string()) {
+            if sparse.contains(variant(&name)) && !known.contains(&name) {
+                let count = taken.entry(variant(&name).to_owned()).or_default();
+                *count += 1;
+                if *count <= FEW {
+                    self.cases.push(name);
+                }
+            }
+        }
+        self.survey(&mut found, from);
         let file = |(fragment, cases): (Fragment, Vec<(usize, usize)>)| {
             let kernels: BTreeSet<_> =
                 cases.iter().filter_map(|&(_, c)| Kernel::of(&self.cases[c]).map(|k| k.name)).collect();
@@ -382,9 +423,10 @@ pub fn run(
     options: &Options,
     mut tell: impl FnMut(&Mutant, &Fate),
 ) -> Result<Report, HostError> {
-    let (start, bench) = (Instant::now(), Bench::new(device, queue)?);
+    let (start, mut bench) = (Instant::now(), Bench::new(device, queue)?);
     let over = || options.budget.is_some_and(|budget| start.elapsed() >= budget);
     let files = bench.files(options.tries.max(1));
+    let bench = bench;
     let mut work: Vec<_> = files
         .iter()
         .map(|file| (file, spread(file.fragment.name, file.fragment.text)))

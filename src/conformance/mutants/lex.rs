@@ -121,8 +121,8 @@ fn mark(list: &mut [Token]) {
                 let end = if call { closing(list, i + 2) } else { i + 1 };
                 fix(list, i..(end + 1).min(list.len()));
             }
-            // What is declared here is what the host knows.
-            "struct" => {
+            // What is declared here is what the host knows; what ends a loop of that kind is made inside.
+            "struct" | "while" | "loop" => {
                 let end = closing(list, next(list, i, "{"));
                 fix(list, i..end + 1);
             }
@@ -136,11 +136,6 @@ fn mark(list: &mut [Token]) {
                 fix(list, i..open);
                 let end = closing(list, open);
                 list[open..=end].iter_mut().for_each(|t| t.body = true);
-            }
-            // What ends it is made inside.
-            "while" | "loop" => {
-                let end = closing(list, next(list, i, "{"));
-                fix(list, i..end + 1);
             }
             "for" => {
                 let end = closing(list, i + 1);
