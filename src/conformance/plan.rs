@@ -226,7 +226,9 @@ impl Data {
         let experts = (0..pairs).map(|pair| chosen(case, &mut random, pair));
         let experts = experts.collect();
         // Few values: many tokens are equal, and stay in their order.
-        let values = [0.5, -0.0, 0.0, f32::NAN, -f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY, -2.0, 1e-40, -1e-40];
+        let least = f32::from_bits(1);
+        let common = [0.5, -0.0, 0.0, f32::NAN, -f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY, -2.0, 1e-40, -1e-40];
+        let values = [&common[..], &[least, -least]].concat();
         let weights = (0..pairs).map(|_| match random.below(4) {
             0 => random.uniform(-1.0, 1.0),
             _ => values[random.below(values.len() as u32) as usize],
