@@ -588,7 +588,10 @@ impl Data {
             8..20 => (random.uniform(from, to) * 4.0).round() / 4.0,
             _ => random.uniform(from, to),
         };
-        let bias = (0..experts).map(|_| one(-0.75, 0.75)).collect();
+        // Shares are about one in so many: biases that are much larger would decide alone.
+        let shares = case.scoring == Scoring::Softmax && case.spec().options.bias == Some(Bias::Score);
+        let most = if shares { 2.0 / experts as f32 } else { 1.0 };
+        let bias = (0..experts).map(|_| one(-0.75, 0.75) * most).collect();
         let deviations = (0..tokens * experts).map(|_| one(-4.0, 4.0)).collect();
         let seeds = (0..tokens).map(|_| Stream { seed: random.bits(), position: random.bits() }).collect();
         let map = (0..experts + 2).map(|e| if e % 3 == 1 { NO_EXPERT } else { e / 3 * 2 + e % 3 / 2 }).collect();
