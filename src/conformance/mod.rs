@@ -11,6 +11,7 @@ pub mod expert_choice;
 mod export;
 mod guarded;
 pub mod gumbel;
+pub mod mutants;
 pub mod permute;
 pub mod plan;
 pub mod probe;

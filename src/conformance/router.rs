@@ -588,7 +588,10 @@ impl Data {
             8..20 => (random.uniform(from, to) * 4.0).round() / 4.0,
             _ => random.uniform(from, to),
         };
-        let bias = (0..experts).map(|_| one(-0.75, 0.75)).collect();
+        // Shares are about one in so many: biases that are much larger would decide alone.
+        let shares = case.scoring == Scoring::Softmax && case.spec().options.bias == Some(Bias::Score);
+        let most = if shares { 2.0 / experts as f32 } else { 1.0 };
+        let bias = (0..experts).map(|_| one(-0.75, 0.75) * most).collect();
         let deviations = (0..tokens * experts).map(|_| one(-4.0, 4.0)).collect();
         let seeds = (0..tokens).map(|_| Stream { seed: random.bits(), position: random.bits() }).collect();
         let map = (0..experts + 2).map(|e| if e % 3 == 1 { NO_EXPERT } else { e / 3 * 2 + e % 3 / 2 }).collect();
@@ -817,6 +820,8 @@ fn areas(case: &Case, spec: &Spec, data: &Data) -> Vec<Area> {
     let seeds: Vec<[u32; 4]> = data.seeds.iter().map(Stream::words_of_seed).collect();
     // Four at a time want offsets and strides in multiples of four.
     let place = if case.variant.quads { [8, 4] } else { [3, 5] };
+    // Biases are loaded four at a time where they lie so: in buffers of their own they do.
+    let bias_at = if case.variant.quads && !case.pooled { 8 } else { 7 };
     let bytes = |words: &[f32]| bytemuck::cast_slice(words).to_vec();
     let map = &data.map[..(experts + shared) as usize];
     let valid = case.valid().to_le_bytes();
@@ -824,7 +829,7 @@ fn areas(case: &Case, spec: &Spec, data: &Data) -> Vec<Area> {
         (true, Area::new("src", &encode(case.variant.input, &data.logits), [tokens, experts], place)),
         (true, Area::new("experts", &[], [tokens, width], [1, 3])),
         (true, Area::new("weights", &[], [tokens, width], [5, 2])),
-        (o.bias.is_some(), Area::new("bias", &bytes(&data.bias), [1, experts], [7, 0])),
+        (o.bias.is_some(), Area::new("bias", &bytes(&data.bias), [1, experts], [bias_at, 0])),
         (o.noise == Some(Noise::Normal), Area::new("deviations", &bytes(&data.deviations), [tokens, experts], [3, 1])),
         (o.noise.is_some(), Area::new("seeds", bytemuck::cast_slice(&seeds), [tokens, 4], [1, 1])),
         (o.map, Area::new("map", bytemuck::cast_slice(map), [1, experts + shared], [2, 0])),
