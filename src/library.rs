@@ -21,6 +21,31 @@ struct Shared {
     caps: Caps,
     cache: Option<wgpu::PipelineCache>,
     built: Mutex<HashMap<String, Built>>,
+    #[cfg(feature = "conformance")]
+    hook: Option<Arc<Hook>>,
+}
+
+/// What the suite's mutants do to programs before they are compiled.
+#[cfg(feature = "conformance")]
+#[derive(Debug)]
+pub(crate) enum Hook {
+    /// Notes the fragments of every program, and compiles something that does nothing.
+    Survey(Mutex<Vec<Fragment>>),
+    /// Another text in place of a file's.
+    Patch(Patch),
+}
+
+/// Another text in place of a file's, and what came of it.
+#[cfg(feature = "conformance")]
+#[derive(Debug)]
+pub(crate) struct Patch {
+    /// As [`Fragment::name`].
+    pub file: &'static str,
+    pub text: String,
+    /// Programs that had it.
+    pub applied: std::sync::atomic::AtomicUsize,
+    /// Why no program can have it.
+    pub refused: Mutex<Option<String>>,
 }
 
 /// A compiled pipeline and the layout its bind groups need.
@@ -28,6 +53,8 @@ struct Shared {
 pub(crate) struct Built {
     pub pipeline: Arc<wgpu::ComputePipeline>,
     pub layout: Arc<wgpu::BindGroupLayout>,
+    #[cfg(feature = "conformance")]
+    pub program: Arc<Program>,
 }
 
 /// How a binding is used.
@@ -109,7 +136,22 @@ impl Library {
                 available: 0,
             });
         }
-        Ok(Self { shared: Arc::new(Shared { device: device.clone(), caps, cache, built: Mutex::default() }) })
+        let shared = Shared {
+            device: device.clone(),
+            caps,
+            cache,
+            built: Mutex::default(),
+            #[cfg(feature = "conformance")]
+            hook: None,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The kernels of the same device, built anew, as `hook` has them.
+    #[cfg(feature = "conformance")]
+    pub(crate) fn hooked(&self, caps: Caps, hook: Arc<Hook>) -> Self {
+        let (device, built) = (self.shared.device.clone(), Mutex::default());
+        Self { shared: Arc::new(Shared { device, caps, cache: None, built, hook: Some(hook) }) }
     }
 
     /// What the device offers.
@@ -249,10 +291,13 @@ impl Library {
     fn build(&self, program: &Program) -> Result<Built, BuildError> {
         let device = &self.shared.device;
         let label = Some(program.name.as_str());
+        let text = program.text(Dialect::of(&device.adapter_info()));
+        #[cfg(feature = "conformance")]
+        let (text, program) = &self.changed(text, program);
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label,
-            source: wgpu::ShaderSource::Wgsl(program.text(Dialect::of(&device.adapter_info())).into()),
+            source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
         });
         let entries: Vec<_> = program.bindings.iter().map(|&(binding, access)| layout_entry(binding, access)).collect();
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
@@ -273,9 +318,48 @@ impl Library {
             cache: self.shared.cache.as_ref(),
         });
         if let Some(Some(error)) = ready(scope.pop()) {
+            #[cfg(feature = "conformance")]
+            self.refused(program, &error);
             return Err(BuildError::Device { variant: program.name.clone(), message: error.to_string() });
         }
-        Ok(Built { pipeline: Arc::new(pipeline), layout: Arc::new(layout) })
+        Ok(Built {
+            pipeline: Arc::new(pipeline),
+            layout: Arc::new(layout),
+            #[cfg(feature = "conformance")]
+            program: Arc::new(program.clone()),
+        })
+    }
+
+    /// Text and program as the hook has them.
+    #[cfg(feature = "conformance")]
+    fn changed(&self, text: String, program: &Program) -> (String, Program) {
+        match self.shared.hook.as_deref() {
+            None => (text, program.clone()),
+            Some(Hook::Survey(seen)) => {
+                seen.lock().unwrap_or_else(PoisonError::into_inner).extend(&program.fragments);
+                let program = Program { overrides: Vec::new(), ..program.clone() };
+                ("@compute @workgroup_size(1) fn main() {}".into(), program)
+            }
+            Some(Hook::Patch(patch)) => match program.fragments.iter().find(|f| f.name == patch.file) {
+                None => (text, program.clone()),
+                Some(fragment) => {
+                    patch.applied.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    // Heads of fragments are comments of the linker's, one of each in a text.
+                    let head = |text: &str| format!("// ---- shaders/{}.wgsl\n{text}", patch.file);
+                    (text.replacen(&head(fragment.text), &head(&patch.text), 1), program.clone())
+                }
+            },
+        }
+    }
+
+    /// Notes that a program with the hook's text is no program.
+    #[cfg(feature = "conformance")]
+    fn refused(&self, program: &Program, error: &wgpu::Error) {
+        if let Some(Hook::Patch(patch)) = self.shared.hook.as_deref()
+            && program.fragments.iter().any(|f| f.name == patch.file)
+        {
+            *patch.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
     }
 }
 

@@ -227,8 +227,12 @@ impl Data {
         let experts = experts.collect();
         // Few values: many tokens are equal, and stay in their order.
         let values = [0.5, -0.0, 0.0, f32::NAN, -f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY, -2.0, 1e-40, -1e-40];
-        let weights = (0..pairs).map(|_| match random.below(4) {
-            0 => random.uniform(-1.0, 1.0),
+        let weights = (0..pairs).map(|pair| match (random.below(4), pair / case.k % 16) {
+            // Neighbours of 0, every gate of a token: the greatest of them is what counts.
+            (_, 3) => -0.0,
+            (_, 6) => -f32::from_bits(1),
+            (_, 9) => f32::from_bits(1),
+            (0, _) => random.uniform(-1.0, 1.0),
             _ => values[random.below(values.len() as u32) as usize],
         });
         Self { weights: weights.collect(), experts }
@@ -458,9 +462,9 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<
         }
         gpu.run(&[&bound])?;
         match fault {
-            Some(Fault::GuardTouched) => gpu.queue.write_buffer(&sorted.buffer, 24, &[0; 4]),
+            Some(Fault::GuardTouched) => gpu.write(&sorted.buffer, 24, &[0; 4]),
             Some(Fault::InputChanged) => {
-                gpu.queue.write_buffer(&chosen.buffer, u64::from(input_place[0]) * 4, &[0xee; 4]);
+                gpu.write(&chosen.buffer, u64::from(input_place[0]) * 4, &[0xee; 4]);
             }
             _ => {}
         }

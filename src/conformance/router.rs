@@ -588,7 +588,10 @@ impl Data {
             8..20 => (random.uniform(from, to) * 4.0).round() / 4.0,
             _ => random.uniform(from, to),
         };
-        let bias = (0..experts).map(|_| one(-0.75, 0.75)).collect();
+        // Shares are about one in so many: biases that are much larger would decide alone.
+        let shares = case.scoring == Scoring::Softmax && case.spec().options.bias == Some(Bias::Score);
+        let most = if shares { 2.0 / experts as f32 } else { 1.0 };
+        let bias = (0..experts).map(|_| one(-0.75, 0.75) * most).collect();
         let deviations = (0..tokens * experts).map(|_| one(-4.0, 4.0)).collect();
         let seeds = (0..tokens).map(|_| Stream { seed: random.bits(), position: random.bits() }).collect();
         let map = (0..experts + 2).map(|e| if e % 3 == 1 { NO_EXPERT } else { e / 3 * 2 + e % 3 / 2 }).collect();
@@ -751,7 +754,10 @@ struct Memory {
 impl Memory {
     fn new(gpu: &Gpu, areas: Vec<Area>, pooled: bool) -> Result<Self, HostError> {
         if !pooled {
-            let buffers = areas.iter().map(|a| gpu.upload(&a.bytes)).collect::<Result<_, _>>()?;
+            let buffers = areas.iter().map(|a| gpu.upload(&a.bytes)).collect::<Result<Vec<_>, _>>()?;
+            for (area, buffer) in areas.iter().zip(&buffers) {
+                gpu.describe(buffer, area.what, Vec::new);
+            }
             let starts = (0..areas.len()).map(|i| (i, 0)).collect();
             return Ok(Self { areas, buffers, starts });
         }
@@ -762,7 +768,9 @@ impl Memory {
             starts.push((0, all.len()));
             all.extend(&area.bytes);
         }
-        Ok(Self { buffers: vec![gpu.upload(&all)?], areas, starts })
+        let pool = gpu.upload(&all)?;
+        gpu.describe(&pool, "pool", Vec::new);
+        Ok(Self { buffers: vec![pool], areas, starts })
     }
 
     fn matrix(&self, what: &str) -> Option<Matrix<'_>> {
@@ -775,7 +783,7 @@ impl Memory {
 
     fn reset(&self, gpu: &Gpu) {
         for (area, &(buffer, start)) in self.areas.iter().zip(&self.starts) {
-            gpu.queue.write_buffer(&self.buffers[buffer], start as u64, &area.bytes);
+            gpu.write(&self.buffers[buffer], start as u64, &area.bytes);
         }
     }
 
@@ -812,6 +820,8 @@ fn areas(case: &Case, spec: &Spec, data: &Data) -> Vec<Area> {
     let seeds: Vec<[u32; 4]> = data.seeds.iter().map(Stream::words_of_seed).collect();
     // Four at a time want offsets and strides in multiples of four.
     let place = if case.variant.quads { [8, 4] } else { [3, 5] };
+    // Biases are loaded four at a time where they lie so: in buffers of their own they do.
+    let bias_at = if case.variant.quads && !case.pooled { 8 } else { 7 };
     let bytes = |words: &[f32]| bytemuck::cast_slice(words).to_vec();
     let map = &data.map[..(experts + shared) as usize];
     let valid = case.valid().to_le_bytes();
@@ -819,7 +829,7 @@ fn areas(case: &Case, spec: &Spec, data: &Data) -> Vec<Area> {
         (true, Area::new("src", &encode(case.variant.input, &data.logits), [tokens, experts], place)),
         (true, Area::new("experts", &[], [tokens, width], [1, 3])),
         (true, Area::new("weights", &[], [tokens, width], [5, 2])),
-        (o.bias.is_some(), Area::new("bias", &bytes(&data.bias), [1, experts], [7, 0])),
+        (o.bias.is_some(), Area::new("bias", &bytes(&data.bias), [1, experts], [bias_at, 0])),
         (o.noise == Some(Noise::Normal), Area::new("deviations", &bytes(&data.deviations), [tokens, experts], [3, 1])),
         (o.noise.is_some(), Area::new("seeds", bytemuck::cast_slice(&seeds), [tokens, 4], [1, 1])),
         (o.map, Area::new("map", bytemuck::cast_slice(map), [1, experts + shared], [2, 0])),
@@ -1004,7 +1014,7 @@ mod tests {
             let write = |area: usize, word: usize| {
                 memory.reset(&gpu);
                 let (buffer, start) = memory.starts[area];
-                gpu.queue.write_buffer(&memory.buffers[buffer], (start + word * 4) as u64, &7_u32.to_le_bytes());
+                gpu.write(&memory.buffers[buffer], (start + word * 4) as u64, &7_u32.to_le_bytes());
                 memory.results(&gpu).unwrap()
             };
             // Before, between and after the rows.
