@@ -63,7 +63,7 @@ need_node() {
         exit 1
     fi
     if ! cmp -s tools/web/package-lock.json tools/web/node_modules/.of; then
-        npm ci --silent --no-fund --no-audit --prefix tools/web
+        npm ci --loglevel error --no-fund --no-audit --prefix tools/web
         cp tools/web/package-lock.json tools/web/node_modules/.of
     fi
 }

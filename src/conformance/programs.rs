@@ -158,8 +158,8 @@ mod tests {
         }
     }
 
-    /// Writes texts in the browsers' dialect to `target/wgsl/`, for compilers other than naga: `tools/browser`. The
-    /// representatives and a quarter of the others, or all of them with `ONESUM_EVERY_TEXT=1`.
+    /// Writes texts in the browsers' dialect to `target/wgsl/`, for compilers other than naga: `tools/web/check`.
+    /// The representatives and some of the others, or all of them with `ONESUM_EVERY_TEXT=1`.
     #[test]
     #[ignore = "writes files"]
     fn write_texts() {
@@ -174,7 +174,7 @@ mod tests {
                 continue;
             }
             turn += 1;
-            if all || turn % 4 == 0 || first.contains(&linked.name) {
+            if all || turn % 32 == 0 || first.contains(&linked.name) {
                 let widths: Vec<_> =
                     linked.overrides.iter().map(|(name, value)| format!("// {name} {value}\n")).collect();
                 let name = linked.name.replace('/', "-");

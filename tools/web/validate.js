@@ -21,51 +21,61 @@ function programs(folder) {
 export async function validate(gpu, folder, say) {
     const adapter = await gpu.requestAdapter();
     const features = ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature));
-    // Program sizes that only larger devices have are checked too.
+    // As large as there are.
     const names = ['maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupSizeX', 'maxComputeWorkgroupStorageSize', 'maxStorageBuffersPerShaderStage'];
     const requiredLimits = Object.fromEntries(names.map((name) => [name, adapter.limits[name]]));
     const device = await adapter.requestDevice({ requiredFeatures: features, requiredLimits });
+    const { maxComputeInvocationsPerWorkgroup: invocations, maxStorageBuffersPerShaderStage: buffers } = device.limits;
     const skipped = {};
+    const skip = (reason) => {
+        skipped[reason] = (skipped[reason] ?? 0) + 1;
+    };
     const faults = new Map();
-    let pipelines = 0;
-    const all = programs(folder);
-    for (const { name, code, constants } of all) {
-        const add = (fault, where) => faults.set(fault, [...(faults.get(fault) ?? []), where]);
+    const add = (fault, place) => faults.set(fault, [...(faults.get(fault) ?? []), place]);
+    let [modules, pipelines] = [0, 0];
+    for (const { name, code, constants } of programs(folder)) {
         const needs = [[/^enable f16;/m, 'shader-f16'], [/^enable subgroups;/m, 'subgroups']];
         const missing = needs.find(([directive, feature]) => directive.test(code) && !features.includes(feature))?.[1];
-        const storage = code.match(/var<storage/g)?.length ?? 0;
-        const [width, most] = [constants.WIDTH ?? 1, device.limits.maxComputeInvocationsPerWorkgroup];
-        const reason = missing
-            ?? (width > most && `${most} invocations at most`)
-            ?? null;
-        const few = storage > device.limits.maxStorageBuffersPerShaderStage && `${device.limits.maxStorageBuffersPerShaderStage} storage buffers at most`;
-        if (reason || few) {
-            skipped[reason || few] = (skipped[reason || few] ?? 0) + 1;
+        if (missing) {
+            skip(`texts for lack of ${missing}`);
             continue;
         }
         device.pushErrorScope('validation');
         const module = device.createShaderModule({ code });
         const { messages } = await module.getCompilationInfo();
-        await device.popErrorScope();
+        const refused = await device.popErrorScope();
+        modules += 1;
         for (const { type, lineNum, message } of messages) {
             add(`${type}: ${message}: ${code.split('\n')[lineNum - 1]?.trim()}`, `${name}:${lineNum}`);
         }
-        if (messages.length === 0) {
-            device.pushErrorScope('validation');
-            device.createComputePipeline({ layout: 'auto', compute: { module, constants } });
-            const error = await device.popErrorScope();
-            pipelines += 1;
-            if (error) {
-                add(`pipeline: ${error.message.split('\n')[0]}`, name);
+        if (messages.length > 0 || refused) {
+            if (messages.length === 0) {
+                add(`module: ${refused.message.split('\n')[0]}`, name);
             }
+            continue;
+        }
+        if ((constants.WIDTH ?? 1) > invocations) {
+            skip(`pipelines of more than ${invocations} invocations`);
+            continue;
+        }
+        if ((code.match(/var<storage/g)?.length ?? 0) > buffers) {
+            skip(`pipelines of more than ${buffers} storage buffers`);
+            continue;
+        }
+        device.pushErrorScope('validation');
+        device.createComputePipeline({ layout: 'auto', compute: { module, constants } });
+        const error = await device.popErrorScope();
+        pipelines += 1;
+        if (error) {
+            add(`pipeline: ${error.message.split('\n')[0]}`, name);
         }
     }
     for (const [fault, places] of faults) {
         say(`${fault}\n    in ${places.length} texts, such as ${places[0]}`);
     }
     for (const [reason, count] of Object.entries(skipped)) {
-        say(`skipped ${count}: ${reason}`);
+        say(`skipped: ${count} ${reason}`);
     }
-    say(`Tint: ${all.length} texts, ${pipelines} pipelines, ${faults.size} faults, ${Object.values(skipped).reduce((a, b) => a + b, 0)} skipped`);
-    return all.length > 0 && faults.size === 0;
+    say(`Tint: ${modules} texts, ${pipelines} pipelines, ${faults.size} faults`);
+    return modules > 0 && faults.size === 0;
 }
