@@ -141,7 +141,7 @@ async function start() {
         });
         const ended = report.ended === null ? '' : ` Ended early: ${report.ended}.`;
         const seconds = report.seconds.toFixed(1);
-        status(`${ok(report) ? 'Conforms' : 'Does not conform, as far as was run'}: ${show(report)}, in ${seconds} s.${ended}`, ok(report) ? 'good' : 'bad');
+        status(`${ok(report) ? 'Conforms' : 'Does not conform'}: ${show(report)}, in ${seconds} s.${ended}`, ok(report) ? 'good' : 'bad');
         if (report.failures.length === 0 && !ok(report)) {
             status(`Nothing was wrong, and not all was run: ${show(report)}, in ${seconds} s.${ended}`, 'bad');
         }
