@@ -50,3 +50,29 @@ need_adapter() {
         exit 1
     fi
 }
+
+# Node, and what tools/web takes of npm.
+need_node() {
+    if ! command -v npm >/dev/null; then
+        install_packages "Node or npm is missing" nodejs npm
+    fi
+    local version
+    version="$(node --version)"
+    if [ "$(echo "${version#v}" | cut -d. -f1)" -lt 18 ]; then
+        say "Node is $version: 18 or later is needed, see https://nodejs.org"
+        exit 1
+    fi
+    if ! cmp -s tools/web/package-lock.json tools/web/node_modules/.of; then
+        npm ci --silent --no-fund --no-audit --prefix tools/web
+        cp tools/web/package-lock.json tools/web/node_modules/.of
+    fi
+}
+
+# A Chromium for tests of the page. The variable CHROMIUM names another.
+need_chromium() {
+    local name
+    for name in "${CHROMIUM:-chromium}" chromium-browser google-chrome google-chrome-stable; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    install_packages "Chromium is missing" chromium
+}
