@@ -291,7 +291,8 @@ impl Draws {
         let x = self.effective(r);
         if variant.schedule.by_blocks() {
             let (want, close) = self.block(variant, r, &x);
-            let possible = matches!(got[0], Status::Column(c) if x.get(c as usize).is_some_and(|x| *x > f32::NEG_INFINITY));
+            let possible =
+                matches!(got[0], Status::Column(c) if x.get(c as usize).is_some_and(|x| *x > f32::NEG_INFINITY));
             return if got[0] == want || (close && possible) { Ok(()) } else { Err((0, want)) };
         }
         let want = choices(&x, self.temperature(r), self.seed(r), self.count());
