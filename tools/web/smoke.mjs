@@ -24,6 +24,11 @@ if (!folder) {
     process.exit(2);
 }
 
+if (!fs.existsSync(path.join(folder, 'index.json'))) {
+    console.error(`${folder} is not an export: it has no index.json`);
+    process.exit(1);
+}
+
 function find() {
     for (const name of [process.env.CHROMIUM, 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']) {
         try {
