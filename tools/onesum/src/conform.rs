@@ -236,6 +236,11 @@ fn save(gpu: &Gpu, report: &Report, dir: &Path) -> Result<String, Failure> {
 fn mutants(args: &Args) -> Result<(), Failure> {
     use conformance::mutants::{Fate, Options, run};
 
+    let mut files = conformance::representatives().flat_map(|program| program.fragments).map(|file| file.name);
+    let known = |file: &str| args.filters.iter().any(|name| file.starts_with(name.split('@').next().unwrap_or("")));
+    if !args.filters.is_empty() && !files.any(known) {
+        return Err(Failure::usage("no mutant's name begins so: they begin with a file of shaders/, such as lib/exp"));
+    }
     let gpu = device::open(args.adapter.as_deref())?;
     let interrupted = interruption();
     let options = Options {
@@ -260,7 +265,7 @@ fn mutants(args: &Args) -> Result<(), Failure> {
     bar.finish_and_clear();
     say(&format!("{report}\n"))?;
     if report.counted() + report.not_reached.len() == 0 {
-        return Err(Failure::error("no mutant was made: filters are beginnings of their names, such as lib/exp"));
+        return Err(Failure::error("no mutant was made: those that are named are no shaders, or not of this version"));
     }
     if interrupted.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted("interrupted".to_owned()));
