@@ -337,6 +337,13 @@ fn of(variant: Variant, n: usize) -> Vec<Case> {
             list.push(Case { rows: 12, cols: cols.clamp(4, 1024), fill, options, ..plain });
         }
     }
+    // A row of temperature 0 counts columns, and the last of those that are kept on chip must win once; and of negative logits,
+    // the sum of nothing must not.
+    if f32_only && (variant.keep > 4 || n.is_multiple_of(3)) {
+        let fill = if variant.keep > 4 { Fill::Ascending } else { Fill::BelowUnderflow };
+        let cols = variant.max_columns().min(1024);
+        list.push(Case { rows: 6, cols, fill, options: OptionSet::Temperature, ..plain });
+    }
     for (i, (memory, _)) in Memory::ALL.into_iter().enumerate().skip(1) {
         let same = variant.input == variant.output;
         if same && (f32_only || (i + n).is_multiple_of(3)) {
