@@ -2,12 +2,56 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "conformance")]
+use crate::kernel::place::Placement;
+#[cfg(feature = "conformance")]
+use crate::library::{Access, Program};
+
 /// One dispatch of a [`Bound`].
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub pipeline: Arc<wgpu::ComputePipeline>,
     pub bind_group: wgpu::BindGroup,
     pub groups: [u32; 2],
+    #[cfg(feature = "conformance")]
+    pub recipe: Arc<Recipe>,
+}
+
+/// What a step is made from, for another implementation to make it again.
+#[cfg(feature = "conformance")]
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    pub program: Arc<Program>,
+    /// Binding 0.
+    pub params: Vec<u8>,
+    pub windows: Vec<BoundWindow>,
+}
+
+/// What a binding covers.
+#[cfg(feature = "conformance")]
+#[derive(Debug)]
+pub(crate) struct BoundWindow {
+    pub binding: u32,
+    pub access: Access,
+    pub buffer: wgpu::Buffer,
+    pub offset: u64,
+    pub size: u64,
+}
+
+#[cfg(feature = "conformance")]
+impl Recipe {
+    pub fn new(program: Arc<Program>, params: &[u8], placement: &Placement<'_>) -> Self {
+        let access = |binding| program.bindings.iter().find(|(b, _)| *b == binding).map(|(_, access)| *access);
+        let windows = placement.bound().map(|placed| BoundWindow {
+            binding: placed.binding,
+            access: access(placed.binding).unwrap_or(Access::ReadWrite),
+            buffer: placed.buffer.clone(),
+            offset: placed.range.start,
+            size: placed.range.end - placed.range.start,
+        });
+        let windows = windows.collect();
+        Self { program, params: params.to_vec(), windows }
+    }
 }
 
 /// Checked operands, ready to be recorded any number of times.

@@ -53,13 +53,18 @@ pub(crate) struct Patch {
 pub(crate) struct Built {
     pub pipeline: Arc<wgpu::ComputePipeline>,
     pub layout: Arc<wgpu::BindGroupLayout>,
+    #[cfg(feature = "conformance")]
+    pub program: Arc<Program>,
 }
 
 /// How a binding is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub enum Access {
+    /// A uniform buffer.
     Uniform,
+    /// A storage buffer that is read only.
     Read,
+    /// A storage buffer that is declared read-write.
     ReadWrite,
 }
 
@@ -317,7 +322,12 @@ impl Library {
             self.refused(program, &error);
             return Err(BuildError::Device { variant: program.name.clone(), message: error.to_string() });
         }
-        Ok(Built { pipeline: Arc::new(pipeline), layout: Arc::new(layout) })
+        Ok(Built {
+            pipeline: Arc::new(pipeline),
+            layout: Arc::new(layout),
+            #[cfg(feature = "conformance")]
+            program: Arc::new(program.clone()),
+        })
     }
 
     /// Text and program as the hook has them.

@@ -4,187 +4,190 @@
 #[path = "common/lint.rs"]
 mod lint;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use onesum::shader::{Dialect, Fragment, Header, link};
-use onesum::softmax::{Causal, Dtype, MaskType, Schedule, Shape, Spec, Tier, Variant, wgsl};
-use onesum::{gumbel, sample};
+use naga::{AddressSpace, StorageAccess};
+use onesum::conformance::{Access, Linked, programs, representatives};
+use onesum::shader::{Dialect, Header};
+use onesum::softmax::{Dtype, Shape, Spec, Tier, Variant, wgsl};
 
 /// WGSL's baseline: 16,384 bytes less what implementations take for themselves.
 const WORKGROUP_BYTES: u32 = 16_352;
+
+/// Invocations of a workgroup and storage buffers of a stage in the baseline, which suffice where no option wants one of its own.
+const INVOCATIONS: u32 = 256;
+const STORAGE_BUFFERS: usize = 4;
 
 fn parse(text: &str) -> naga::Module {
     naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{}\n{text}", e.emit_to_string(text)))
 }
 
-/// Valid with the capabilities of its tier and no other.
-fn validate(module: &naga::Module, header: &Header) -> Result<(), String> {
+/// Valid with these extensions and no other.
+fn validate(module: &naga::Module, header: &Header, int64: bool) -> Result<(), String> {
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::SHADER_FLOAT16, header.f16);
     capabilities.set(Capabilities::SUBGROUP, header.subgroups);
+    capabilities.set(Capabilities::SHADER_INT64, int64);
     let result = Validator::new(ValidationFlags::all(), capabilities).validate(module);
     result.map(|_| ()).map_err(|e| format!("{e:?}"))
 }
 
-// ---- every combination of fragments
+// ---- every program
 
-type Switch = fn(&mut Spec);
+/// A program, and the overrides of all programs of its text.
+struct Text {
+    linked: Linked,
+    overrides: Vec<BTreeMap<&'static str, u32>>,
+}
 
-/// What can be in use, each alone.
-const SWITCHES: [Switch; 12] = [
-    |s| s.log = true,
-    |s| s.lse = true,
-    |s| s.options.scale = Some(0.5),
-    |s| s.options.soft_cap = Some(30.0),
-    |s| {
-        s.options.causal = true;
-        s.options.positions = Some(Causal { queries: 4, offset: 0 });
-    },
-    |s| {
-        s.options.alibi = true;
-        s.options.positions = Some(Causal { queries: 4, offset: 0 });
-    },
-    |s| s.options.mask = Some(MaskType::F32),
-    |s| s.options.mask = Some(MaskType::F16),
-    |s| s.options.temperature = true,
-    |s| s.options.lengths = true,
-    |s| s.options.sinks = true,
-    |s| s.options.gumbel = true,
-];
-
-/// None, each, every pair, all: two options that do not go together show.
-fn combinations(plain: &Spec) -> Vec<Spec> {
-    let with = |switches: &[Switch]| {
-        let mut spec = plain.clone();
-        for switch in switches {
-            switch(&mut spec);
+/// Every text that the library links, each once.
+fn texts() -> Vec<Text> {
+    let mut all: Vec<Text> = Vec::new();
+    let mut known = HashMap::new();
+    for linked in programs() {
+        let given: BTreeMap<_, _> = linked.overrides.iter().map(|&(name, value)| (name, value as u32)).collect();
+        // The text is its header and its files.
+        let files: Vec<_> = linked.fragments.iter().map(|f| f.name).collect();
+        let at = *known.entry((linked.header.f16, linked.header.constants.clone(), files)).or_insert(all.len());
+        if at == all.len() {
+            all.push(Text { linked, overrides: vec![given] });
+        } else if !all[at].overrides.contains(&given) {
+            all[at].overrides.push(given);
         }
-        spec
-    };
-    let mut all = vec![plain.clone(), with(&SWITCHES)];
-    for (i, &a) in SWITCHES.iter().enumerate() {
-        all.extend(SWITCHES[..=i].iter().map(|&b| with(&[a, b])));
     }
     all
 }
 
-/// Every variant with some combinations, and every combination with some geometry of each schedule and tier in f32.
-fn reachable() -> impl Iterator<Item = (Variant, Spec)> {
-    let mut thorough = HashSet::new();
-    Variant::all().enumerate().flat_map(move |(n, v)| {
-        let f32_only = v.input == Dtype::F32 && v.output == Dtype::F32;
-        let all = f32_only && thorough.insert((v.schedule, v.tier, v.keep, v.quads));
-        let plain = Spec { input: v.input, output: v.output, ..Spec::new(Shape::new(1, 4)) };
-        let turn = move |i: usize| all || (n + i).is_multiple_of(23);
-        combinations(&plain)
-            .into_iter()
-            .enumerate()
-            .filter(move |(i, spec)| turn(*i) && !(v.schedule == Schedule::Reload && spec.log))
-            .map(move |(_, spec)| (v, spec))
-    })
+/// Bindings as a bind group layout has them.
+fn declared(module: &naga::Module) -> BTreeMap<u32, Access> {
+    let bound = module.global_variables.iter().filter_map(|(_, v)| Some((v.binding?.binding, v.space)));
+    bound
+        .map(|(binding, space)| match space {
+            AddressSpace::Uniform => (binding, Access::Uniform),
+            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => (binding, Access::ReadWrite),
+            AddressSpace::Storage { .. } => (binding, Access::Read),
+            other => panic!("{other:?} has no binding"),
+        })
+        .collect()
 }
 
-#[test]
-fn every_combination_is_valid_and_passes_the_lints() {
-    let mut seen = HashSet::new();
-    for (variant, spec) in reachable() {
-        for text in wgsl(&spec, &variant, Dialect::Naga) {
-            // Geometries that differ in width only share their text; the widest decides.
-            if !seen.insert((text.clone(), variant.width)) {
-                continue;
-            }
-            let module = parse(&text);
-            let header =
-                Header { f16: variant.native_f16, subgroups: variant.tier != Tier::Baseline, ..Header::default() };
-            assert_eq!(validate(&module, &header), Ok(()), "{variant} {spec:?}");
-            assert_eq!(lint::divergent_barriers(&module), BTreeSet::new(), "{variant} {spec:?}");
-            let bytes = lint::workgroup_bytes(&module, |_| variant.width);
-            assert!(bytes <= WORKGROUP_BYTES, "{variant}: {bytes} bytes of workgroup memory");
-            if !variant.schedule.is_rival() {
-                assert_eq!(lint::inaccurate_functions(&module), BTreeSet::new(), "{variant} {spec:?}");
-            }
-        }
-    }
-    println!("{} texts", seen.len());
-    assert!(seen.len() > 3_000, "{} texts", seen.len());
+/// Its kernel is one of the algorithms that ours is compared with.
+fn is_rival(linked: &Linked) -> bool {
+    ["softmax/online/", "softmax/recompute/", "softmax/reload/"].iter().any(|rival| linked.name.starts_with(rival))
 }
 
-/// Every variant of sampling, without options and with all.
-#[test]
-fn sampling_is_valid_and_passes_the_lints() {
-    let all = sample::Options {
-        scale: Some(2.0),
-        mask: Some(MaskType::F32),
-        bits: true,
-        temperature: true,
-        lengths: true,
-        logprobs: true,
+/// Everything that must hold of one text; what does not.
+fn faults_of(text: &Text) -> BTreeSet<String> {
+    let linked = &text.linked;
+    let wgsl = linked.text(Dialect::Naga);
+    let module = match naga::front::wgsl::parse_str(&wgsl) {
+        Ok(module) => module,
+        Err(error) => return BTreeSet::from([error.emit_to_string(&wgsl)]),
     };
-    for variant in sample::Variant::all() {
-        for options in [sample::Options::default(), all] {
-            let spec = sample::Spec { input: variant.input, options, ..sample::Spec::new(Shape::new(1, 4)) };
-            for text in sample::wgsl(&spec, &variant, Dialect::Naga) {
-                let module = parse(&text);
-                let subgroups = variant.tier != Tier::Baseline;
-                let header = Header { f16: variant.native_f16, subgroups, ..Header::default() };
-                assert_eq!(validate(&module, &header), Ok(()), "{variant} {options:?}");
-                assert_eq!(lint::divergent_barriers(&module), BTreeSet::new(), "{variant} {options:?}");
-                assert_eq!(lint::inaccurate_functions(&module), BTreeSet::new(), "{variant} {options:?}");
-                assert!(lint::workgroup_bytes(&module, |_| variant.width) <= WORKGROUP_BYTES, "{variant}");
-            }
+    let mut faults = lint::divergent_barriers(&module);
+    faults.extend(lint::unportable(&module));
+    faults.extend(lint::non_finite(&module));
+    if !is_rival(linked) {
+        faults.extend(lint::inaccurate_functions(&module).into_iter().map(|f| format!("the built-in {f}")));
+    }
+    for (dialect, subgroups) in [(Dialect::Naga, false), (Dialect::Browser, linked.header.subgroups)] {
+        let extensions: Vec<_> = [(linked.header.f16, "f16"), (subgroups, "subgroups")]
+            .into_iter()
+            .filter_map(|(used, name)| used.then_some(name))
+            .collect();
+        faults.extend(lint::unportable_words(&linked.text(dialect), &extensions));
+    }
+    let mut hold = |holds: bool, fault: &dyn Fn() -> String| {
+        if !holds {
+            faults.insert(fault());
         }
+    };
+
+    // The capabilities that it says it needs suffice, and those that not every device has are needed.
+    let header = &linked.header;
+    let valid = validate(&module, header, linked.int64);
+    hold(valid.is_ok(), &|| format!("{valid:?}"));
+    hold(!linked.int64 || validate(&module, header, false).is_err(), &|| "64-bit integers, but not used".into());
+    let without = Header { subgroups: false, ..header.clone() };
+    hold(!header.subgroups || validate(&module, &without, linked.int64).is_err(), &|| "no subgroup operation".into());
+
+    // The shader is the truth: what it declares is what the layout has.
+    let layout: BTreeMap<_, _> = linked.bindings.iter().copied().collect();
+    hold(layout.len() == linked.bindings.len(), &|| "a binding twice".into());
+    hold(declared(&module) == layout, &|| format!("declares {:?}, not {layout:?}", declared(&module)));
+    let storage = linked.bindings.iter().filter(|(_, access)| *access != Access::Uniform).count();
+    let options = linked.name.replace("+int64", "").matches('+').count();
+    // `plan/one` is chosen only where there is one more than in the baseline.
+    let most = STORAGE_BUFFERS + options + usize::from(linked.name.starts_with("plan/one/"));
+    hold(storage <= most, &|| format!("{storage} storage buffers for {options} options"));
+
+    // A pipeline without an override is no pipeline: every one that is given is declared.
+    let names: BTreeSet<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+    for given in &text.overrides {
+        let unknown: Vec<_> = given.keys().filter(|name| !names.contains(*name)).collect();
+        hold(unknown.is_empty(), &|| format!("no overrides {unknown:?}"));
+        // Sizes must not be left to defaults.
+        let value = |name: &str| given.get(name).copied().unwrap_or(u32::MAX / 1024);
+        let width = lint::invocations(&module, value);
+        hold(Some(&width) == given.get("WIDTH") && width <= INVOCATIONS, &|| format!("{width} invocations"));
+        let bytes = lint::workgroup_bytes(&module, value);
+        hold(bytes <= WORKGROUP_BYTES, &|| format!("{bytes} bytes of workgroup memory with {given:?}"));
     }
+    faults
 }
 
-/// What Gumbel-Softmax has of its own: perturbed logits and one-hot rows.
+/// Of what the library links: every two files together that are ever linked together, and a seventh of the other texts.
+/// `ONESUM_EVERY_TEXT=1` takes all of them, which is minutes.
 #[test]
-fn gumbel_is_valid_and_passes_the_lints() {
-    let options = gumbel::Options { scale: Some(2.0), mask: Some(MaskType::F16), temperature: true, lengths: true };
-    let outputs = gumbel::Outputs { soft: false, lse: false, index: true, hard: true, perturbed: true };
-    for variant in Variant::all().filter(|v| !v.schedule.is_rival() && v.tier == Tier::Baseline) {
-        let (input, output) = (variant.input, variant.output);
-        let spec = gumbel::Spec { input, output, outputs, options, ..gumbel::Spec::new(Shape::new(1, 4)) };
-        let texts = gumbel::wgsl(&spec, &variant, None, Dialect::Naga);
-        assert_eq!(texts.len(), 2);
-        for text in texts {
-            let module = parse(&text);
-            let f16 = text.contains("enable f16;");
-            assert!(variant.native_f16 || !f16, "{variant}");
-            assert_eq!(validate(&module, &Header { f16, ..Header::default() }), Ok(()), "{variant}");
-            assert_eq!(lint::divergent_barriers(&module), BTreeSet::new(), "{variant}");
-            assert_eq!(lint::inaccurate_functions(&module), BTreeSet::new(), "{variant}");
-            assert_eq!(lint::workgroup_bytes(&module, |_| variant.width), 0, "{variant}");
+fn every_program_is_valid_and_passes_the_lints() {
+    let mut texts = texts();
+    let all = std::env::var_os("ONESUM_EVERY_TEXT").is_some();
+    let first: HashSet<_> = representatives().map(|linked| linked.name).collect();
+    let mut turn = 0;
+    texts.retain(|text| {
+        turn += 1;
+        all || first.contains(&text.linked.name) || turn % 7 == 0
+    });
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(BTreeMap::<String, Vec<&str>>::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(text) = texts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    for fault in faults_of(text) {
+                        failed.lock().unwrap().entry(fault).or_default().push(&text.linked.name);
+                    }
+                }
+            });
         }
+    });
+    for (fault, names) in &*failed.lock().unwrap() {
+        println!("{fault}: {} texts, such as {}", names.len(), names[0]);
     }
+    assert!(failed.lock().unwrap().is_empty());
+    println!("{} texts", texts.len());
+    assert!(texts.len() > if all { 40_000 } else { 6_000 }, "{} texts", texts.len());
+    let kernels: BTreeSet<_> = texts.iter().map(|t| t.linked.kernel()).collect();
+    let all = ["copy", "expert_choice", "gumbel", "permute", "plan", "router", "sample", "softmax", "stats"];
+    assert_eq!(kernels, BTreeSet::from(all));
 }
 
-/// The kernels that are no variant of softmax or sampling.
+/// No file under `shaders/` is dead, and none is used twice in one program.
 #[test]
-fn the_small_kernels_pass_the_lints_too() {
-    let partials = ["lib/exp", "lib/partial", "lib/sum_extended", "lib/partials", "lib/outcome"];
-    let merge = [&partials[..], &["lib/normal_extended", "lib/ln", "softmax_merge"]].concat();
-    for own in [vec!["lib/entry_baseline", "copy"], vec!["softmax_empty"], merge] {
-        let names = [vec!["lib/params", "lib/lane"], own].concat();
-        let module = parse(&linked(&names));
-        assert_eq!(validate(&module, &Header::default()), Ok(()), "{names:?}");
-        assert_eq!(lint::divergent_barriers(&module), BTreeSet::new(), "{names:?}");
-        assert_eq!(lint::inaccurate_functions(&module), BTreeSet::new(), "{names:?}");
-        assert_eq!(lint::workgroup_bytes(&module, |_| 256), 0, "{names:?}");
+fn every_file_is_used() {
+    let mut used = BTreeSet::new();
+    for linked in programs() {
+        let names: BTreeSet<_> = linked.fragments.iter().map(|f| f.name.to_string()).collect();
+        assert_eq!(names.len(), linked.fragments.len(), "{}: a file twice", linked.name);
+        used.extend(names);
     }
-}
-
-fn linked(names: &[&'static str]) -> String {
-    let texts: Vec<_> = names.iter().map(|n| read(&root().join(format!("shaders/{n}.wgsl")))).collect();
-    let fragments: Vec<_> = names.iter().zip(&texts).map(|(&name, text)| Fragment { name, text: leak(text) }).collect();
-    link(Dialect::Naga, &Header::default(), &fragments)
-}
-
-/// A fragment's text is part of the program, in tests as elsewhere.
-fn leak(text: &str) -> &'static str {
-    Box::leak(text.to_string().into_boxed_str())
+    let library = stems("shaders/lib", "wgsl").into_iter().map(|name| format!("lib/{name}"));
+    assert_eq!(used, stems("shaders", "wgsl").into_iter().chain(library).collect());
 }
 
 /// A tier's features are asked for because they are needed.
@@ -197,8 +200,8 @@ fn a_tier_without_its_feature_is_invalid() {
         let variant: Variant = name.parse().unwrap();
         let spec = Spec { input: variant.input, output: variant.output, ..Spec::new(Shape::new(1, 4)) };
         let module = parse(&wgsl(&spec, &variant, Dialect::Naga)[0]);
-        assert_eq!(validate(&module, &header), Ok(()), "{name}");
-        validate(&module, &Header::default()).unwrap_err();
+        assert_eq!(validate(&module, &header, false), Ok(()), "{name}");
+        validate(&module, &Header::default(), false).unwrap_err();
     }
 }
 
@@ -224,8 +227,11 @@ fn dialects_differ_in_one_directive() {
 const ENTRY: &str = "
 @group(0) @binding(0) var<uniform> u: u32;
 @group(0) @binding(1) var<storage, read_write> s: array<u32>;
+@group(0) @binding(2) var<storage, read_write> x: array<vec4<f32>>;
+var<workgroup> a: atomic<u32>;
 var<workgroup> w: array<u32, 64>;
 fn fence() { workgroupBarrier(); }
+fn add_one(at: ptr<function, u32>, i: u32) { *at += i; }
 fn is_first(i: u32) -> bool { if (i == 0u) { return true; } return false; }
 @compute @workgroup_size(64)
 fn main(
@@ -237,7 +243,7 @@ fn main(
 fn faults(body: &str) -> BTreeSet<String> {
     let module = parse(&ENTRY.replace("BODY", body));
     // What the lint is for: naga has nothing against any of these.
-    assert_eq!(validate(&module, &Header { subgroups: true, ..Header::default() }), Ok(()), "{body}");
+    assert_eq!(validate(&module, &Header { subgroups: true, ..Header::default() }, false), Ok(()), "{body}");
     lint::divergent_barriers(&module)
 }
 
@@ -262,6 +268,15 @@ fn divergent_barriers_are_found() {
         "let x = subgroupShuffleXor(u, 1u); if (x > 3u) { s[0] = subgroupMax(x); }",
         "if (vec2(u, local).y == 0u) { workgroupBarrier(); }",
         "if (select(false, true, s[0] > 1u)) { workgroupBarrier(); }",
+        "if (s[0] == 1u) { storageBarrier(); }",
+        "if (local == 0u) { s[0] = workgroupUniformLoad(&w[0]); }",
+        "for (var i = 0u; i < s[1]; i++) { s[2] = workgroupUniformLoad(&w[1]); }",
+        "var i = 0u; loop { i += 1u; if (i > local) { break; } } if (i == 3u) { fence(); }",
+        "var x = 0u; add_one(&x, local); if (x == 0u) { fence(); }",
+        "if (local < 32u) { s[0] = subgroupBroadcastFirst(u); }",
+        "if (atomicAdd(&a, 1u) == 0u) { fence(); }",
+        "switch local { case 0u: { fence(); } default: {} }",
+        "if (size > 8u && local > 3u) { fence(); }",
     ] {
         assert_ne!(faults(body), BTreeSet::new(), "{body}");
     }
@@ -284,6 +299,114 @@ fn uniform_barriers_are_let_pass() {
         "if (workgroupUniformLoad(&w[0]) == 0u) { fence(); }",
     ] {
         assert_eq!(faults(body), BTreeSet::new(), "{body}");
+    }
+}
+
+/// The faults of a lint in the entry point's text with this body.
+fn found(lint: fn(&naga::Module) -> BTreeSet<String>, body: &str) -> BTreeSet<String> {
+    lint(&parse(&ENTRY.replace("BODY", body)))
+}
+
+#[test]
+fn nan_and_infinity_are_not_recognised_by_comparison() {
+    for body in [
+        "let y = x[0].x; if (y != y) { s[0] = 1u; }",
+        "var y = x[0].x; if (!(y == y)) { s[0] = 1u; }",
+        "if (x[local].y != x[local].y) { s[0] = 1u; }",
+        "if (any(x[u] != x[u])) { s[0] = 1u; }",
+        "let y = x[0].x; if (y - y != 0.0) { s[0] = 1u; }",
+        "let y = x[0].x; if (y <= y) { s[0] = 1u; }",
+        "if (x[0].x == bitcast<f32>(0x7f800000u)) { s[0] = 1u; }",
+        "x[0] = vec4(bitcast<f32>(0x7fc00000u));",
+        "x[0] = bitcast<vec4<f32>>(vec4(0u, 0xff800000u, 0u, 0u));",
+    ] {
+        assert_ne!(found(lint::non_finite, body), BTreeSet::new(), "{body}");
+    }
+    for body in [
+        "let y = bitcast<u32>(x[0].x); if (y != y + 1u) { s[0] = 1u; }",
+        "if (s[0] == s[0]) { s[0] = 1u; }",
+        "if (x[0].x != x[0].y) { s[0] = 1u; }",
+        "x[0] = vec4(bitcast<f32>(u));",
+        "x[0] = vec4(bitcast<f32>(0x7f7fffffu));",
+        "if ((bitcast<u32>(x[0].x) & 0x7f800000u) == 0x7f800000u) { s[0] = 1u; }",
+    ] {
+        assert_eq!(found(lint::non_finite, body), BTreeSet::new(), "{body}");
+    }
+}
+
+#[test]
+fn inaccurate_functions_are_found() {
+    for function in ["exp", "exp2", "log", "log2", "tanh", "sqrt", "inverseSqrt", "sin", "cos", "atan", "acosh"] {
+        let body = format!("x[0] = {function}(x[1]);");
+        assert_eq!(found(lint::inaccurate_functions, &body).len(), 1, "{body}");
+    }
+    for body in ["x[0].x = pow(x[1].x, 2.0);", "x[0] = fma(x[1], x[2], x[3]);", "x[0].x = dot(x[1], x[2]);"] {
+        assert_eq!(found(lint::inaccurate_functions, body).len(), 1, "{body}");
+    }
+    let exact = "x[0] = floor(max(x[1], x[2])) / 3.0; s[0] = countOneBits(s[1]);";
+    assert_eq!(found(lint::inaccurate_functions, exact), BTreeSet::new());
+}
+
+#[test]
+fn what_is_not_portable_is_found() {
+    let plain = ENTRY.replace("BODY", "s[0] = subgroupShuffleXor(size, 1u);");
+    assert_eq!(lint::unportable(&parse(&plain)), BTreeSet::new());
+    for (from, to) in [
+        ("@builtin(subgroup_size)", "@builtin(num_subgroups)"),
+        ("@builtin(subgroup_size)", "@builtin(subgroup_id)"),
+        ("subgroupShuffleXor(size, 1u)", "quadBroadcast(size, 1u)"),
+        ("s[0] = subgroupShuffleXor(size, 1u)", "if (u == 0u) { loop { s[0] = quadSwapX(size); break; } }"),
+        ("@group(0) @binding(1)", "@group(1) @binding(1)"),
+        ("var<workgroup> a", "@group(0) @binding(3) var<uniform> second: u32; var<workgroup> a"),
+        ("var<workgroup> a", "@group(0) @binding(3) var image: texture_2d<f32>; var<workgroup> a"),
+    ] {
+        assert!(plain.contains(from), "{from}");
+        assert_ne!(lint::unportable(&parse(&plain.replace(from, to))), BTreeSet::new(), "{to}");
+    }
+
+    let words = |text: &str| lint::unportable_words(text, &["f16"]);
+    assert_eq!(words("enable f16;\n// subgroupElect\nlet quads = quad + load_quad(1);"), BTreeSet::new());
+    for text in [
+        "enable subgroups;",
+        "enable f16, subgroups;",
+        "enable dual_source_blending;",
+        "requires packed_4x8_integer_dot_product;",
+        "diagnostic(off, derivative_uniformity);",
+        "if (subgroupElect()) { }",
+        "let x = quadSwapDiagonal(y);",
+        "@builtin(subgroup_id) id: u32",
+    ] {
+        assert_ne!(words(text), BTreeSet::new(), "{text}");
+    }
+}
+
+#[test]
+fn limits_are_counted() {
+    let text = "override WIDTH: u32 = 64; var<workgroup> w: array<vec4<f32>, WIDTH>; var<workgroup> one: u32;
+        @compute @workgroup_size(WIDTH, 2) fn main() { w[0] = vec4(f32(one)); }";
+    let module = parse(text);
+    assert_eq!(lint::invocations(&module, |_| 256), 512);
+    assert_eq!(lint::workgroup_bytes(&module, |_| 256), 4100);
+}
+
+/// What `faults_of` holds against a program: not only what the lints find.
+#[test]
+fn a_program_that_is_not_as_it_says_is_found() {
+    let name = "softmax/onchip/f32/baseline/w256k4/x4";
+    let linked = programs().find(|linked| linked.name == name).unwrap();
+    let overrides = |linked: &Linked| linked.overrides.iter().map(|&(name, value)| (name, value as u32)).collect();
+    let faults = |linked: Linked| faults_of(&Text { overrides: vec![overrides(&linked)], linked });
+    assert_eq!(faults(linked.clone()), BTreeSet::new());
+
+    let mut change: Vec<Linked> = vec![linked; 6];
+    change[0].bindings[1].1 = Access::ReadWrite;
+    change[1].bindings.pop();
+    change[2].overrides[0].1 = 512.0;
+    change[3].overrides.push(("NOTHING", 1.0));
+    change[4].header.subgroups = true;
+    change[5].int64 = true;
+    for (i, linked) in change.into_iter().enumerate() {
+        assert_ne!(faults(linked), BTreeSet::new(), "change {i}");
     }
 }
 
@@ -383,7 +506,6 @@ fn every_kernel_has_all_its_rooms() {
         ("src/kernel", kernels("src/kernel", "rs")),
         ("src/reference", kernels("src/reference", "rs")),
         ("docs/semantics.md", sections.map(|s| s.trim().to_lowercase()).collect()),
-        #[cfg(feature = "conformance")]
         ("src/conformance", cases_of()),
     ]);
     // A page of prose may have sections on other things.
@@ -398,7 +520,6 @@ fn every_kernel_has_all_its_rooms() {
 }
 
 /// The kernels that the conformance suite has cases of.
-#[cfg(feature = "conformance")]
 fn cases_of() -> BTreeSet<String> {
     use onesum::conformance::{KERNELS, Profile};
 

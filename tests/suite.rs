@@ -2,6 +2,7 @@
 //! they are made smaller, and selection by names.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use onesum::conformance::{Filter, KERNELS, Kernel, Outcome, Pattern, Profile, Report, case, run, run_with};
@@ -45,18 +46,28 @@ fn random_cases_are_right_and_repeatable() {
     let gpu = Gpu::open(None).unwrap();
     let filter = Filter { random: Some(7), budget: Some(Duration::from_secs(20)), ..Filter::default() };
     let mut names = Vec::new();
-    let report = run_with(&gpu.device, &gpu.queue, &filter, |i, name, _| names.push((i, name.to_owned()))).unwrap();
+    let report = run_with(&gpu.device, &gpu.queue, &filter, |i, name, _| {
+        names.push((i, name.to_owned()));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
     println!("{report}");
     assert!(report.ok() && report.ended.is_none());
     assert!(report.executed >= 20, "{}", report.executed);
     names.sort();
     let filter = Filter { budget: Some(Duration::from_secs(1)), ..filter };
-    let again =
-        |i: usize, name: &str, _: &Outcome| assert!(names.get(i).is_none_or(|(_, known)| known == name), "{name}");
+    let again = |i: usize, name: &str, _: &Outcome| {
+        assert!(names.get(i).is_none_or(|(_, known)| known == name), "{name}");
+        ControlFlow::Continue(())
+    };
     run_with(&gpu.device, &gpu.queue, &filter, again).unwrap();
     let filter = Filter { random: Some(8), ..filter };
     let mut other = 0;
-    run_with(&gpu.device, &gpu.queue, &filter, |i, name, _| other += usize::from(names[i].1 != name)).unwrap();
+    run_with(&gpu.device, &gpu.queue, &filter, |i, name, _| {
+        other += usize::from(names[i].1 != name);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
     assert!(other > 0);
 }
 
@@ -81,6 +92,9 @@ fn names_and_their_beginnings_select() {
     let name = "softmax/stream/f32/baseline/w8/x4:rows=77,cols=1234,gap=0,fill=wide";
     assert_eq!(selected(&[name], Profile::Quick), [name]);
     assert!(selected(&["softmax/stream/f64"], Profile::Full).is_empty());
+    // What is listed can be run.
+    let refused = selected(&[], Profile::Full).into_iter().find_map(|name| case(&name).err());
+    assert_eq!(refused, None);
     for wrong in ["softmx", "softmax/stream:fill", "relu/w8"] {
         assert!(wrong.parse::<Pattern>().is_err(), "{wrong}");
     }
@@ -112,4 +126,9 @@ fn runs_end_early_when_told() {
     assert_eq!((report.failures.len(), report.ok()), (1, false), "{report}");
     assert_eq!(report.failures[0].case, refused);
     assert!(report.executed <= 3 && report.ended.is_some());
+    // Whoever is told of the cases.
+    let filter = Filter { fail_fast: false, ..filter };
+    let report = run_with(&gpu.device, &gpu.queue, &filter, |_, _, _| ControlFlow::Break(())).unwrap();
+    assert!((1..=4).contains(&report.executed), "{report}");
+    assert!(report.ended.unwrap().contains("stopped"));
 }

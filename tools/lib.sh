@@ -15,29 +15,64 @@ need_rust() {
     fi
 }
 
-# With an adapter, nothing. With none, the software Vulkan driver: installed where that is allowed, named where not.
-# $1: the built program, which knows best whether there is an adapter.
-need_adapter() {
-    if "$1" info >/dev/null 2>&1; then return; fi
-    local packages="mesa-vulkan-drivers libvulkan1" sudo=""
+# $1: what for; the rest: packages of Debian. Installs them where that is allowed, names them where it is not.
+install_packages() {
+    local what="$1" sudo=""
+    shift
     if ! command -v apt-get >/dev/null; then
-        say "no adapter that can compute: install a Vulkan driver; Mesa's lavapipe runs on any CPU"
+        say "$what: install what Debian calls $*"
         exit 1
     fi
     if [ "$(id -u)" != 0 ]; then
         if ! sudo -n true 2>/dev/null; then
-            say "no adapter that can compute: run  sudo apt-get install $packages  and try again"
+            say "$what: run  sudo apt-get install $*  and try again"
             exit 1
         fi
         sudo="sudo"
     fi
-    say "no adapter that can compute: installing the software Vulkan driver ($packages)"
+    say "$what: installing $*"
     $sudo apt-get update -q >&2
-    # shellcheck disable=SC2086
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages >&2
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
+}
+
+# With an adapter, nothing. With none, the software Vulkan driver: installed where that is allowed, named where not.
+# $1: the built program, which knows best whether there is an adapter.
+need_adapter() {
+    if "$1" info >/dev/null 2>&1; then return; fi
+    if ! command -v apt-get >/dev/null; then
+        say "no adapter that can compute: install a Vulkan driver; Mesa's lavapipe runs on any CPU"
+        exit 1
+    fi
+    install_packages "no adapter that can compute" mesa-vulkan-drivers libvulkan1
     if ! "$1" info >/dev/null 2>&1; then
         say "still no adapter; this is what onesum info says:"
         "$1" info
         exit 1
     fi
+}
+
+# Node, and what tools/web takes of npm.
+need_node() {
+    if ! command -v npm >/dev/null; then
+        install_packages "Node or npm is missing" nodejs npm
+    fi
+    local version
+    version="$(node --version)"
+    if [ "$(echo "${version#v}" | cut -d. -f1)" -lt 18 ]; then
+        say "Node is $version: 18 or later is needed, see https://nodejs.org"
+        exit 1
+    fi
+    if ! cmp -s tools/web/package-lock.json tools/web/node_modules/.of; then
+        npm ci --silent --no-fund --no-audit --prefix tools/web
+        cp tools/web/package-lock.json tools/web/node_modules/.of
+    fi
+}
+
+# A Chromium for tests of the page. The variable CHROMIUM names another.
+need_chromium() {
+    local name
+    for name in "${CHROMIUM:-chromium}" chromium-browser google-chrome google-chrome-stable; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    install_packages "Chromium is missing" chromium
 }

@@ -46,8 +46,50 @@ impl Budget {
             && (f64::from(ulps) <= self.ulps || error <= self.absolute + self.ulps * f32_ulp(self.want));
         // The sum of both allowances serves 16-bit storage; a pure f32 budget counts whole ULP only.
         let ok = if self.absolute == 0.0 { f64::from(ulps) <= self.ulps } else { ok };
+        let ok = ok && !got.is_nan();
         Verdict { ok, ulps: if self.want.abs() < LEAST_NORMAL { 0 } else { ulps } }
     }
+
+    /// The least and the greatest that `judge` accepts, as values of the type they are stored in; between them it accepts all.
+    /// Both are NaN where NaN is wanted, and the first is the greater where nothing will do.
+    #[must_use]
+    pub fn interval(&self) -> [f32; 2] {
+        let middle = self.want as f32;
+        if middle.is_nan() || self.want.is_infinite() {
+            return [middle; 2];
+        }
+        // What is beyond f32 is finite, too.
+        let middle = middle.clamp(f32::MIN, f32::MAX);
+        if !self.judge(middle).ok {
+            return [f32::INFINITY, f32::NEG_INFINITY];
+        }
+        [f32::NEG_INFINITY, f32::INFINITY].map(|end| {
+            // Distance only grows on the way from what is wanted: bisect the number line.
+            let (mut good, mut bad) = (place_of(middle), place_of(end));
+            if self.judge(end).ok {
+                return end;
+            }
+            while good.abs_diff(bad) > 1 {
+                let between = good.midpoint(bad);
+                if self.judge(float_at(between)).ok {
+                    good = between;
+                } else {
+                    bad = between;
+                }
+            }
+            float_at(good)
+        })
+    }
+}
+
+/// Where an f32 is on the number line, counted from zero.
+fn place_of(x: f32) -> i64 {
+    let magnitude = i64::from(x.to_bits() & 0x7fff_ffff);
+    if x.is_sign_negative() { -magnitude } else { magnitude }
+}
+
+fn float_at(place: i64) -> f32 {
+    f32::from_bits(place.unsigned_abs() as u32).copysign(if place < 0 { -1.0 } else { 1.0 })
 }
 
 /// The budgets of one row's results.
@@ -157,6 +199,8 @@ fn storage(want: f64, output: Dtype) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -170,6 +214,47 @@ mod tests {
         assert!(!budget.judge(x.next_up()).ok);
         assert!(!budget.judge(f32::NAN).ok);
         assert!(!budget.judge(f32::INFINITY).ok);
+    }
+
+    proptest! {
+        /// Every float from end to end of the interval is accepted, the next ones are not.
+        #[test]
+        fn intervals_are_what_is_accepted(
+            bits in any::<u32>(),
+            off in -0.5..0.5,
+            kind in 0..6,
+            ulps in prop_oneof![0.0..8.0, 0.0..1e7, Just(0.0), Just(4.0), Just(1e30)],
+            absolute in prop_oneof![Just(0.0), Just(LEAST_NORMAL), 0.0..1e-40, 0.0..1e-3, Just(1e38)],
+            inside in 0.0..1.0,
+        ) {
+            // Everywhere, near 1, subnormal, tiny, beyond f32, special.
+            let x = f64::from(f32::from_bits(bits));
+            let want = match kind {
+                0 => x,
+                1 => 1.0 + off,
+                2 => f64::from(f32::from_bits(bits % 0x80_0000)) + off * 1e-45,
+                3 => off * 1e-37,
+                4 => f64::from(f32::MAX) * (1.0 + off * 1e-7),
+                _ => [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1e300][bits as usize % 6],
+            };
+            let budget = Budget { want, ulps, absolute };
+            let [lo, hi] = budget.interval();
+            prop_assert_eq!(budget.judge(f32::NAN).ok, lo.is_nan());
+            if want.is_nan() {
+                prop_assert!(lo.is_nan() && hi.is_nan());
+            } else if lo > hi {
+                prop_assert!([want as f32, f32::MAX, f32::MIN, f32::INFINITY].iter().all(|&x| !budget.judge(x).ok));
+            } else {
+                let [from, to] = [lo, hi].map(place_of);
+                let between = float_at(from + ((to - from) as f64 * inside) as i64);
+                for x in [lo, hi, between] {
+                    prop_assert!(budget.judge(x).ok, "{} in {}..{}", x, lo, hi);
+                }
+                for (end, next) in [(lo, lo.next_down()), (hi, hi.next_up())] {
+                    prop_assert!(end.is_infinite() || !budget.judge(next).ok, "{} by {}..{}", next, lo, hi);
+                }
+            }
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::fmt;
 
 use super::Case;
 use super::data::{Data, spec};
+use super::tape::{Freedom, Loose, loose};
 use crate::accuracy::{Budget, RowBudget, Verdict};
 use crate::sample::Status;
+use crate::softmax::Dtype;
 
 /// Why a case failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -287,6 +289,29 @@ fn values(case: &Case, data: &Data, results: &Results) -> Result<u32, Failure> {
         }
     }
     findings.verdict().map(|()| worst)
+}
+
+/// How far each element of the output may be off, row by row, as bytes of the buffer it is in.
+pub(super) fn loose_rows(case: &Case, data: &Data, layout: &Layout) -> Vec<Loose> {
+    let (problem, spec, output) = (data.problem(case), spec(case), case.variant.output);
+    let rows = (0..layout.rows).flat_map(|row| {
+        let want = problem.row(row);
+        let budgets = RowBudget::new(&want, case.variant.schedule, output);
+        let budget = |column| if spec.log { budgets.log_probability(column) } else { budgets.probability(column) };
+        let elements = (0..layout.cols).map(|column| Freedom::Within(budget(column).interval()));
+        loose(output, layout.index(row, 0) as u64 * output.bytes(), elements)
+    });
+    rows.collect()
+}
+
+/// The same of the log-sum-exps.
+pub(super) fn loose_lse(case: &Case, data: &Data) -> Vec<Loose> {
+    let problem = data.problem(case);
+    let elements = (0..case.rows as usize).map(|row| {
+        let want = problem.row(row);
+        Freedom::Within(RowBudget::new(&want, case.variant.schedule, case.variant.output).lse().interval())
+    });
+    loose(Dtype::F32, 0, elements)
 }
 
 /// `results` with a fault in them.

@@ -8,6 +8,7 @@ use super::check::same_words;
 use super::data::{Random, encode, stored};
 use super::guarded::Guarded;
 use super::run::{Outcome, Trial};
+use super::tape::{Bounds, Loose};
 use super::{Failure, Profile};
 use crate::BuildError;
 use crate::expert_choice::{Operands, Spec, Variant};
@@ -335,6 +336,8 @@ fn execute(gpu: &Gpu, case: &Case, scores: &[f32]) -> Result<Result<Results, Fai
     let offsets = Guarded::output(gpu, "offsets", 4, [1, tokens + 1], [7, 0])?;
     let entries = Guarded::output(gpu, "choices", 4, [1, slots], [9, 0])?;
     let scratch = Guarded::output(gpu, "scratch", 4, [1, scratch_words], [4, 0])?;
+    let unread = Loose { at: scratch.at(0), bounds: Bounds::Scratch(scratch_words.into()) };
+    gpu.describe(&scratch.buffer, "scratch", || vec![unread]);
     let bound = kernel.bind(&Operands {
         offsets: choices.then(|| offsets.matrix()),
         choices: choices.then(|| entries.matrix()),
@@ -462,12 +465,12 @@ mod tests {
         // Before, between and after the rows.
         for index in [0, 4, 5, 9] {
             window.reset(&gpu);
-            gpu.queue.write_buffer(&window.buffer, index * 4, &7_u32.to_le_bytes());
+            gpu.write(&window.buffer, index * 4, &7_u32.to_le_bytes());
             let touched = Failure::GuardTouched { what: "tokens", index: index as usize };
             assert_eq!(window.words(&gpu).unwrap(), Err(touched));
         }
         let input = Guarded::input(&gpu, "scores", &[0; 24], [2, 3], [1, 2]).unwrap();
-        gpu.queue.write_buffer(&input.buffer, 4, &7_u32.to_le_bytes());
+        gpu.write(&input.buffer, 4, &7_u32.to_le_bytes());
         assert_eq!(input.unchanged(&gpu).unwrap(), Err(Failure::InputChanged { index: 1 }));
     }
 }

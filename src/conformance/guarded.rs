@@ -41,6 +41,7 @@ impl Guarded {
             before[(offset + row * stride) * element..][..bytes.len()].copy_from_slice(bytes);
         }
         let buffer = gpu.upload(&before)?;
+        gpu.describe(&buffer, what, Vec::new);
         Ok(Self { buffer, what, rows, cols, element, offset, stride, before })
     }
 
@@ -63,9 +64,14 @@ impl Guarded {
             .with_stride(self.stride as u32)
     }
 
+    /// The byte of the buffer that a row begins at.
+    pub fn at(&self, row: usize) -> u64 {
+        ((self.offset + row * self.stride) * self.element) as u64
+    }
+
     /// Puts the buffer back as it was made.
     pub fn reset(&self, gpu: &Gpu) {
-        gpu.queue.write_buffer(&self.buffer, 0, &self.before);
+        gpu.write(&self.buffer, 0, &self.before);
     }
 
     /// The bytes of the rows, without gaps, after looking at what lies around them.

@@ -8,8 +8,9 @@ use super::check::{Difference, Findings, Layout, PATTERN};
 use super::data::{Random, decode, encode, stored};
 use super::run::{Outcome, Trial};
 use super::sample::{Fill, logit};
+use super::tape::{Freedom, loose};
 use super::{Failure, Profile};
-use crate::accuracy::{RowBudget, ulp_distance};
+use crate::accuracy::{Budget, RowBudget, ulp_distance};
 use crate::gumbel::{Operands, Options, Outputs, Spec};
 use crate::host::{Gpu, HostError};
 use crate::noise::Stream;
@@ -162,6 +163,19 @@ impl Data {
         }
     }
 
+    fn problem(&self, case: &Case) -> Problem<'_> {
+        let options = options(case);
+        Problem {
+            scale: options.scale,
+            mask: options.mask.map(|_| Shared { values: &self.mask[..], map: RowMap::each() }),
+            temperature: options.temperature.then(|| Shared { values: &self.temperature[..], map: RowMap::each() }),
+            lengths: options.lengths.then(|| Shared { values: &self.lengths[..], map: RowMap::each() }),
+            seeds: Some(Shared { values: &self.seeds[..], map: RowMap::each() }),
+            empty_row: empty_row(case),
+            ..Problem::new(&self.src, case.cols as usize)
+        }
+    }
+
     /// The logits of a row, scaled and masked, each step rounded to f32.
     fn effective(&self, case: &Case, row: usize) -> Vec<f32> {
         let (o, cols) = (options(case), case.cols as usize);
@@ -224,16 +238,7 @@ impl Trial for Case {
 
 fn check(case: &Case, data: &Data, results: &Results) -> Result<u32, Failure> {
     let cols = case.cols as usize;
-    let options = options(case);
-    let problem = Problem {
-        scale: options.scale,
-        mask: options.mask.map(|_| Shared { values: &data.mask[..], map: RowMap::each() }),
-        temperature: options.temperature.then(|| Shared { values: &data.temperature[..], map: RowMap::each() }),
-        lengths: options.lengths.then(|| Shared { values: &data.lengths[..], map: RowMap::each() }),
-        seeds: Some(Shared { values: &data.seeds[..], map: RowMap::each() }),
-        empty_row: empty_row(case),
-        ..Problem::new(&data.src, cols)
-    };
+    let problem = data.problem(case);
     let empty = if empty_row(case) == EmptyRow::Zero { 0.0 } else { f32::NAN };
     let (mut worst, mut findings) = (0, Findings::default());
     for row in 0..case.rows as usize {
@@ -292,6 +297,11 @@ impl Window {
         Matrix::new(&self.buffer, l.rows as u32, l.cols as u32).at(l.offset as u64).with_stride(l.stride as u32)
     }
 
+    /// The byte that a row begins at.
+    fn at(&self, row: usize) -> u64 {
+        (self.layout.offset + row * self.layout.stride) as u64 * self.dtype.bytes()
+    }
+
     /// The rows, if nothing outside of them was written.
     fn rows(&self, gpu: &Gpu, what: &'static str) -> Result<Result<Vec<f32>, Failure>, HostError> {
         let all = decode(self.dtype, &gpu.download(&self.buffer, self.buffer.size())?);
@@ -345,9 +355,11 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Result<Results, Failur
         ..Operands::new(src.matrix(), PerRow::each(Matrix::new(&seeds, rows, 4)))
     };
     let bound = kernel.bind(&operands)?;
+    describe(gpu, case, data, [relaxed, &hard, &perturbed], [&lse, &index]);
+    gpu.describe(&src.buffer, "src", Vec::new);
     let once = || -> Result<Result<Results, Failure>, HostError> {
         for window in [&src, &soft, &hard, &perturbed] {
-            gpu.queue.write_buffer(&window.buffer, 0, &window.fresh);
+            gpu.write(&window.buffer, 0, &window.fresh);
         }
         gpu.run(&[&bound])?;
         let mut results = Results {
@@ -378,6 +390,37 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Result<Results, Failur
         return Ok(Err(Failure::NotRepeatable { index: 0 }));
     }
     Ok(first)
+}
+
+/// What `check` lets the outputs be.
+fn describe(gpu: &Gpu, case: &Case, data: &Data, windows: [&Window; 3], columns: [&wgpu::Buffer; 2]) {
+    let (cols, empty) = (case.cols as usize, if empty_row(case) == EmptyRow::Zero { 0.0 } else { f32::NAN });
+    let rows = 0..case.rows as usize;
+    let problem = data.problem(case);
+    let of_windows = |window: &Window, row_of: &dyn Fn(usize) -> Vec<Freedom>| {
+        let rows = rows.clone().flat_map(|row| loose(window.dtype, window.at(row), row_of(row)));
+        rows.collect::<Vec<_>>()
+    };
+    let within = |budget: Budget| Freedom::Within(budget.interval());
+    let probabilities = |row: usize| {
+        let reference = problem.row(row);
+        let budgets = RowBudget::new(&reference, case.variant.schedule, case.variant.output);
+        (0..cols).map(|column| within(budgets.probability(column))).collect()
+    };
+    let sum = |row| within(RowBudget::new(&problem.row(row), case.variant.schedule, case.variant.output).lse());
+    let equal = |values: Vec<f32>| values.into_iter().map(Freedom::equal_to).collect();
+    let [soft, hard, noisy] = windows;
+    gpu.describe(&soft.buffer, "soft", || of_windows(soft, &probabilities));
+    gpu.describe(&hard.buffer, "hard", || {
+        let chosen = |row| choice(&data.effective(case, row), 1.0, data.seeds[row]);
+        of_windows(hard, &|row| equal(one_hot(chosen(row), cols, empty)))
+    });
+    gpu.describe(&noisy.buffer, "perturbed", || {
+        of_windows(noisy, &|row| equal(perturbed(&data.effective(case, row), data.seeds[row])))
+    });
+    let [lse, index] = columns;
+    gpu.describe(lse, "lse", || loose(Dtype::F32, 0, rows.clone().map(sum)));
+    gpu.describe(index, "index", Vec::new);
 }
 
 impl Results {

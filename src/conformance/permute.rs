@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use super::case::{name_of, terms};
 use super::check::{Difference, Findings, same_words};
-use super::data::{Random, decode, encode};
+use super::data::{Random, decode, encode, stored};
 use super::guarded::Guarded;
 use super::run::{Outcome, Trial};
+use super::tape::{Freedom, loose};
 use super::{Failure, Profile};
 use crate::BuildError;
-use crate::accuracy::{bf16_ulp, f16_ulp, f32_ulp, ulp_distance};
+use crate::accuracy::{Budget, bf16_ulp, f16_ulp, f32_ulp, ulp_distance};
 use crate::host::{Gpu, HostError};
 use crate::permute::{
     CombineOperands, CombineSpec, DispatchOperands, DispatchSpec, Kernel, MAX_CHOICES, Shape, Variant,
@@ -423,6 +424,14 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<
     } else {
         Guarded::output(gpu, "out", variant.output.bytes() as u32, [out_rows, hidden], wide)?
     };
+    gpu.describe(&out.buffer, "out", || {
+        let sums = sums(case, data).unwrap_or_default();
+        let rows = sums.chunks(hidden.max(1) as usize).enumerate();
+        let row = |(row, sums): (usize, &[Sum])| {
+            loose(variant.output, out.at(row), sums.iter().map(|sum| freedom(sum, variant.output)))
+        };
+        rows.flat_map(row).collect()
+    });
     let given = case.options.weights().then(|| weights.matrix());
     let shape = Shape { quads: variant.quads, ..Shape::new(tokens, choices, hidden) };
     let bound = match variant.kernel {
@@ -459,7 +468,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<
     };
     gpu.run(&[&bound])?;
     if fault == Some(Fault::GuardTouched) {
-        gpu.queue.write_buffer(&out.buffer, 0, &[0; 4]);
+        gpu.write(&out.buffer, 0, &[0; 4]);
     }
     let mut rows = match out.read(gpu)? {
         Ok(rows) => rows,
@@ -478,7 +487,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<
         return Ok(Err(Failure::NotRepeatable { index }));
     }
     if fault == Some(Fault::InputChanged) {
-        gpu.queue.write_buffer(&src.buffer, 16, &[0; 4]);
+        gpu.write(&src.buffer, 16, &[0; 4]);
     }
     for operand in [&src, &weights, &table] {
         if let Err(failure) = operand.unchanged(gpu)? {
@@ -547,6 +556,21 @@ fn allowed(sum: &Sum, output: Dtype) -> f64 {
             Dtype::F16 => 0.5 * f16_ulp(most),
             Dtype::Bf16 => 0.5 * bf16_ulp(most),
         }
+}
+
+/// What `check` lets an element be.
+fn freedom(sum: &Sum, output: Dtype) -> Freedom {
+    if sum.flushed == 0.0 {
+        // NaN by its payload is the only freedom then.
+        return if sum.rounded.is_nan() { Freedom::equal_to(f32::NAN) } else { Freedom::Exact };
+    }
+    if !sum.rounded.is_finite() || !sum.flushed.is_finite() {
+        return Freedom::Any;
+    }
+    let [lo, hi] = Budget { want: sum.value, ulps: 0.0, absolute: allowed(sum, output) }.interval();
+    // What is finite in f32 may be an infinity of the type.
+    let want = stored(output, sum.rounded);
+    Freedom::Within(if want.is_infinite() { [lo.min(want), hi.max(want)] } else { [lo, hi] })
 }
 
 /// The elements of a type, each in a word of its own.

@@ -462,9 +462,9 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data, fault: Option<Fault>) -> Result<
         }
         gpu.run(&[&bound])?;
         match fault {
-            Some(Fault::GuardTouched) => gpu.queue.write_buffer(&sorted.buffer, 24, &[0; 4]),
+            Some(Fault::GuardTouched) => gpu.write(&sorted.buffer, 24, &[0; 4]),
             Some(Fault::InputChanged) => {
-                gpu.queue.write_buffer(&chosen.buffer, u64::from(input_place[0]) * 4, &[0xee; 4]);
+                gpu.write(&chosen.buffer, u64::from(input_place[0]) * 4, &[0xee; 4]);
             }
             _ => {}
         }

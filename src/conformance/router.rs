@@ -754,7 +754,10 @@ struct Memory {
 impl Memory {
     fn new(gpu: &Gpu, areas: Vec<Area>, pooled: bool) -> Result<Self, HostError> {
         if !pooled {
-            let buffers = areas.iter().map(|a| gpu.upload(&a.bytes)).collect::<Result<_, _>>()?;
+            let buffers = areas.iter().map(|a| gpu.upload(&a.bytes)).collect::<Result<Vec<_>, _>>()?;
+            for (area, buffer) in areas.iter().zip(&buffers) {
+                gpu.describe(buffer, area.what, Vec::new);
+            }
             let starts = (0..areas.len()).map(|i| (i, 0)).collect();
             return Ok(Self { areas, buffers, starts });
         }
@@ -765,7 +768,9 @@ impl Memory {
             starts.push((0, all.len()));
             all.extend(&area.bytes);
         }
-        Ok(Self { buffers: vec![gpu.upload(&all)?], areas, starts })
+        let pool = gpu.upload(&all)?;
+        gpu.describe(&pool, "pool", Vec::new);
+        Ok(Self { buffers: vec![pool], areas, starts })
     }
 
     fn matrix(&self, what: &str) -> Option<Matrix<'_>> {
@@ -778,7 +783,7 @@ impl Memory {
 
     fn reset(&self, gpu: &Gpu) {
         for (area, &(buffer, start)) in self.areas.iter().zip(&self.starts) {
-            gpu.queue.write_buffer(&self.buffers[buffer], start as u64, &area.bytes);
+            gpu.write(&self.buffers[buffer], start as u64, &area.bytes);
         }
     }
 
@@ -1009,7 +1014,7 @@ mod tests {
             let write = |area: usize, word: usize| {
                 memory.reset(&gpu);
                 let (buffer, start) = memory.starts[area];
-                gpu.queue.write_buffer(&memory.buffers[buffer], (start + word * 4) as u64, &7_u32.to_le_bytes());
+                gpu.write(&memory.buffers[buffer], (start + word * 4) as u64, &7_u32.to_le_bytes());
                 memory.results(&gpu).unwrap()
             };
             // Before, between and after the rows.

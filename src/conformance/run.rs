@@ -1,6 +1,6 @@
 //! Running cases on a device.
 
-use super::check::{Layout, PATTERN, Results, check, planted};
+use super::check::{Layout, PATTERN, Results, check, loose_lse, loose_rows, planted};
 use super::data::{Data, decode, encode, mask_map, options, slope_map, spec, stored};
 use super::report::Report;
 use super::{Case, Failure, Fault, Memory, OptionSet};
@@ -212,13 +212,17 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
     };
     let bound = kernel.bind_with(&operands)?;
 
+    let layout = Layout { offset: dst_at, stride, rows, cols };
+    gpu.describe(&dst, "dst", || loose_rows(case, data, &layout));
+    gpu.describe(&src, "src", Vec::new);
+    gpu.describe(&lse, "lse", || loose_lse(case, data));
     let fresh = encode(variant.input, &src_values);
     let once = |reset: bool| -> Result<Vec<u8>, HostError> {
         if reset {
             if one_buffer {
-                gpu.queue.write_buffer(&src, 0, &fresh);
+                gpu.write(&src, 0, &fresh);
             } else {
-                gpu.queue.write_buffer(&dst, 0, &own);
+                gpu.write(&dst, 0, &own);
             }
         }
         gpu.run(&[&bound])?;
@@ -242,6 +246,5 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
         }
     }
     let lse = if spec.lse { decode(Dtype::F32, &gpu.download(&lse, rows as u64 * 4)?) } else { Vec::new() };
-    let layout = Layout { offset: dst_at, stride, rows, cols };
     Ok(Results { layout, first, second, src_before: before, src_after: after, lse })
 }

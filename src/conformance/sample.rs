@@ -7,8 +7,9 @@ use super::case::{name_of, terms};
 use super::check::{Difference, Findings};
 use super::data::{Random, encode, stored};
 use super::run::{Outcome, Trial};
+use super::tape::{Bounds, Freedom, Loose, loose};
 use super::{Failure, Profile};
-use crate::accuracy::RowBudget;
+use crate::accuracy::{Budget, RowBudget};
 use crate::host::{Gpu, HostError};
 use crate::noise::Stream;
 use crate::reference::{Problem, Shared, block_choice, choices};
@@ -289,43 +290,67 @@ impl Draws {
     fn judged(&self, variant: Variant, r: usize, got: &[Status]) -> Result<(), (usize, Status)> {
         let x = self.effective(r);
         if variant.schedule.by_blocks() {
-            let (_, part_quads) = variant.parts(self.cols, 1);
-            let (want, lead) = block_choice(&x, self.temperature(r), self.seed(r), part_quads, variant.lanes);
-            let most = x.iter().filter(|x| x.is_finite()).fold(0.0_f32, |m, x| m.max(x.abs()));
-            let off = 1e-4 + f64::from(most) / f64::from(self.temperature(r)) * 1e-6;
+            let (want, close) = self.block(variant, r, &x);
             let possible =
                 matches!(got[0], Status::Column(c) if x.get(c as usize).is_some_and(|x| *x > f32::NEG_INFINITY));
-            return if got[0] == want || (lead < off && possible) { Ok(()) } else { Err((0, want)) };
+            return if got[0] == want || (close && possible) { Ok(()) } else { Err((0, want)) };
         }
         let want = choices(&x, self.temperature(r), self.seed(r), self.count());
         (0..got.len()).find(|&i| want[i] != got[i]).map_or(Ok(()), |i| Err((i, want[i])))
     }
 
+    /// What a row draws by blocks, and whether the lead is within what f32 may be off.
+    fn block(&self, variant: Variant, r: usize, x: &[f32]) -> (Status, bool) {
+        let (_, part_quads) = variant.parts(self.cols, 1);
+        let (want, lead) = block_choice(x, self.temperature(r), self.seed(r), part_quads, variant.lanes);
+        let most = x.iter().filter(|x| x.is_finite()).fold(0.0_f32, |m, x| m.max(x.abs()));
+        (want, lead < 1e-4 + f64::from(most) / f64::from(self.temperature(r)) * 1e-6)
+    }
+
     /// Whether a row's log-sum-exp and log-probabilities are within softmax's budget.
     fn scored(&self, r: usize, choices: &[Status], got: &[f32]) -> Result<(), String> {
+        let budgets = self.score_budgets(r, choices);
+        let wrong = budgets.iter().zip(got).position(|(budget, &got)| !budget.judge(got).ok);
+        let Some(at) = wrong else { return Ok(()) };
+        let what = at.checked_sub(1).map_or("log-sum-exp".into(), |i| format!("log-probability of {:?}", choices[i]));
+        Err(format!("row {r}: {what} is {}, expected {}", got[at], budgets[at].want))
+    }
+
+    /// Of a row's log-sum-exp, then of the log-probability of each choice.
+    fn score_budgets(&self, r: usize, choices: &[Status]) -> Vec<Budget> {
         let (x, temperature) = (self.effective(r), [self.temperature(r)]);
         let shared = Shared { values: &temperature[..], map: RowMap::one() };
         let row = Problem { temperature: Some(shared), ..Problem::new(&x, x.len()) }.row(0);
         let budget = RowBudget::new(&row, softmax::Schedule::Stream, Dtype::F32);
-        if !budget.lse().judge(got[0]).ok {
-            return Err(format!("row {r}: log-sum-exp {}, expected {}", got[0], row.lse));
-        }
         let distribution = matches!(choices[0], Status::Column(_));
-        for (choice, &got) in choices.iter().zip(&got[1..]) {
-            let (ok, want) = match choice {
-                Status::Column(c) if *c >= self.cols => (false, f64::NAN),
-                Status::Column(c) => {
-                    let budget = budget.log_probability(*c as usize);
-                    (budget.judge(got).ok, budget.want)
+        let of_choice = |choice: &Status| match choice {
+            Status::Column(c) if *c < self.cols => budget.log_probability(*c as usize),
+            Status::Empty if distribution => Budget { want: f64::NEG_INFINITY, ulps: 0.0, absolute: 0.0 },
+            _ => Budget { want: f64::NAN, ulps: 0.0, absolute: 0.0 },
+        };
+        [budget.lse()].into_iter().chain(choices.iter().map(of_choice)).collect()
+    }
+
+    /// What other devices may give.
+    fn describe(&self, gpu: &Gpu, variant: Variant, dst: &wgpu::Buffer, logprobs: &wgpu::Buffer, choices: &[Status]) {
+        let rows = 0..self.rows as usize;
+        let count = self.count();
+        let close = |r: usize| variant.schedule.by_blocks() && self.block(variant, r, &self.effective(r)).1;
+        gpu.describe(dst, "dst", || {
+            let word = |r| Loose { at: 4 * (1 + r * (count + 1)) as u64, bounds: Bounds::Words(1) };
+            rows.clone().filter(|&r| close(r)).map(word).collect()
+        });
+        gpu.describe(logprobs, "logprobs", || {
+            let of_row = |r: usize| {
+                let budgets = self.score_budgets(r, &choices[r * count..][..count]);
+                let mut row: Vec<_> = budgets.iter().map(|budget| Freedom::Within(budget.interval())).collect();
+                if close(r) {
+                    row[1..].fill(Freedom::Any);
                 }
-                Status::Empty if distribution => (got == f32::NEG_INFINITY, f64::NEG_INFINITY),
-                _ => (got.is_nan(), f64::NAN),
+                row
             };
-            if !ok {
-                return Err(format!("row {r}: log-probability of {choice:?} is {got}, expected {want}"));
-            }
-        }
-        Ok(())
+            loose(Dtype::F32, 0, rows.flat_map(of_row))
+        });
     }
 
     /// What a device draws. A word lies between the choices of one row and the next; those must stay as they are, and a second run
@@ -384,7 +409,8 @@ impl Draws {
             return Err(HostError::Device("a second run differs, or words outside of every row were written".into()));
         }
         let choices = first[1..].chunks(self.count() + 1).flat_map(|row| &row[..self.count()]);
-        let choices = choices.map(|&w| Status::of(w)).collect();
+        let choices: Vec<_> = choices.map(|&w| Status::of(w)).collect();
+        self.describe(gpu, variant, &dst, &logprobs, &choices);
         let scores = if self.logprobs { gpu.download(&logprobs, logprobs.size())? } else { Vec::new() };
         Ok((choices, bytemuck::pod_collect_to_vec(&scores)))
     }

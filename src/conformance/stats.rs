@@ -8,6 +8,7 @@ use super::check::{Difference, Findings};
 use super::data::{Random, encode, stored};
 use super::guarded::Guarded;
 use super::run::{Outcome, Trial};
+use super::tape::{Bounds, Loose};
 use super::{Failure, Profile};
 use crate::accuracy::{f32_ulp, ulp_distance};
 use crate::host::{Gpu, HostError};
@@ -353,8 +354,7 @@ pub fn compare(got: &State, want: &State, errors: &Errors) -> Result<u32, Failur
         ("squares", one(got.squares), one(want.squares), one(errors.squares)),
     ] {
         let off = |e: usize| (got[e] - want[e]).abs();
-        // The reference's own sums are rounded, too.
-        let allowed = |e: usize| errors[e] + 1e-12 * want[e].abs();
+        let allowed = |e: usize| allowed(want[e], errors[e]);
         for e in (0..want.len().min(got.len())).filter(|&e| off(e).is_nan() || off(e) > allowed(e)) {
             let (allowed, got, want) = (allowed(e) / f32_ulp(want[e]), got[e] as f32, want[e]);
             findings.add(what, 0, e, Difference::Float { got, want, ulps: ulp_distance(got, want as f32), allowed });
@@ -368,6 +368,47 @@ pub fn compare(got: &State, want: &State, errors: &Errors) -> Result<u32, Failur
     findings.verdict().map(|()| worst)
 }
 
+/// The reference's own sums are rounded, too.
+fn allowed(want: f64, error: f64) -> f64 {
+    error + 1e-12 * want.abs()
+}
+
+/// Which words of a state `compare` lets be others, from byte `at` on: of each sum the low one, within what the sum may be, and the
+/// high one if that decides it.
+fn loose(at: u64, want: &State, errors: &Errors) -> Vec<Loose> {
+    let n = want.experts() as u64;
+    let word = |index: u64| at + 4 * index;
+    let field = |field: u64| word(12 + field * n);
+    let (squares, off) = (vec![want.squares], vec![errors.squares]);
+    let mut list = Vec::new();
+    for (low, high, want, errors, least) in [
+        (word(5), word(6), &squares, &off, 0),
+        (field(2), field(3), &want.gates, &errors.gates, i64::MIN),
+        (field(4), field(5), &want.probabilities, &errors.probabilities, 0),
+    ] {
+        let ends = |(&want, &error): (&f64, &f64)| {
+            let allowed = allowed(want, error);
+            [(((want - allowed) * UNITS).ceil() as i64).max(least), ((want + allowed) * UNITS).floor() as i64]
+        };
+        let pairs: Vec<_> = want.iter().zip(errors).map(ends).collect();
+        // Squares have 96 bits: beyond 63 nothing is said of two of their words.
+        if pairs.iter().any(|pair| pair.contains(&i64::MAX)) {
+            list.push(Loose { at: low, bounds: Bounds::Words(2) });
+            continue;
+        }
+        for (e, [lo, hi]) in (0..).zip(&pairs) {
+            if lo >> 32 != hi >> 32 {
+                list.push(Loose { at: high + 4 * e, bounds: Bounds::Words(1) });
+            }
+        }
+        list.push(Loose { at: low, bounds: Bounds::Sums { high, pairs } });
+    }
+    list
+}
+
+/// Sums are in units of 2^-32.
+const UNITS: f64 = 4_294_967_296.0;
+
 /// The words of the state that a device makes.
 fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Result<Vec<u32>, Failure>, HostError> {
     let Case { variant, tokens, experts, choices, scoring, .. } = *case;
@@ -376,7 +417,11 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Result<Vec<u32>, Failu
     let src = Guarded::input(gpu, "src", &logits, [tokens, experts], place)?;
     let chosen = Guarded::input(gpu, "experts", bytemuck::cast_slice(&data.experts), [tokens, choices], [1, 3])?;
     let weights = Guarded::input(gpu, "weights", bytemuck::cast_slice(&data.weights), [tokens, choices], [5, 2])?;
-    let state = Guarded::output(gpu, "state", 4, [1, words(experts)], [7, 0])?;
+    let out = Guarded::output(gpu, "state", 4, [1, words(experts)], [7, 0])?;
+    gpu.describe(&out.buffer, "state", || {
+        let (want, errors) = state(&data.batch(case));
+        loose(out.at(0), &want, &errors)
+    });
     let spec = |accumulate| Spec {
         input: variant.input,
         scoring,
@@ -385,7 +430,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Result<Vec<u32>, Failu
         ..Spec::new(Shape { rows: tokens, cols: experts, quads: variant.quads })
     };
     let operands =
-        Operands { src: src.matrix(), experts: chosen.matrix(), weights: weights.matrix(), state: state.matrix() };
+        Operands { src: src.matrix(), experts: chosen.matrix(), weights: weights.matrix(), state: out.matrix() };
     let all = [(false, 0, tokens)];
     let halves = [(false, 0, tokens / 2), (true, tokens / 2, tokens - tokens / 2)];
     let mut bounds = Vec::new();
@@ -401,9 +446,9 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Result<Vec<u32>, Failu
     }
     let steps: Vec<_> = bounds.iter().collect();
     let once = || -> Result<Result<Vec<u32>, Failure>, HostError> {
-        state.reset(gpu);
+        out.reset(gpu);
         gpu.run(&steps)?;
-        state.words(gpu)
+        out.words(gpu)
     };
     let (first, second) = (once()?, once()?);
     for input in [&src, &chosen, &weights] {

@@ -1,6 +1,7 @@
 //! All kernels' cases as one suite: which there are, which of them a filter selects, and a run of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -219,8 +220,21 @@ pub fn case(name: &str) -> Result<Box<dyn Trial>, String> {
     let known = || KERNELS.map(|kernel| kernel.name).join(", ");
     let kernel = Kernel::of(name).ok_or_else(|| format!("{name}: a case begins with one of {}", known()))?;
     let case = (kernel.parse)(name).map_err(|why| format!("{name}: {why}"))?;
-    let numbers = name.split([',', ':']).filter_map(|pair| pair.split_once('=')?.1.parse::<u32>().ok());
-    let elements = numbers.fold(1_u64, |all, n| all.saturating_mul(u64::from(n.max(1))));
+    let sizes = name.split([',', ':']).filter_map(|pair| pair.split_once('='));
+    let sizes: Vec<(&str, u64)> =
+        sizes.filter_map(|(key, value)| Some((key, value.parse::<u32>().ok()?.into()))).collect();
+    let product = |keys: &[&str]| {
+        let counted = sizes.iter().filter(|(key, _)| keys.is_empty() || keys.contains(key));
+        counted.fold(1_u64, |all, (_, n)| all.saturating_mul((*n).max(1)))
+    };
+    // Which sizes one buffer has. A plan's capacity is a bound, and no size.
+    let buffers: &[&[&str]] = match kernel.name {
+        "plan" => &[&["tokens", "k"], &["experts", "block"]],
+        "router" | "stats" => &[&["tokens", "experts"], &["tokens", "k"]],
+        "expert_choice" => &[&["tokens", "experts"], &["experts", "capacity"]],
+        _ => &[&[]],
+    };
+    let elements = buffers.iter().map(|keys| product(keys)).max().unwrap_or(0);
     if elements > 1 << 28 { Err(format!("{name}: a case has at most 2^28 elements")) } else { Ok(case) }
 }
 
@@ -294,6 +308,9 @@ pub struct Filter {
 /// Random cases where no time is given.
 const RANDOM_CASES: usize = 1000;
 
+/// As many failures are made smaller: on a device that gets everything wrong it would take forever.
+const MADE_SMALLER: usize = 8;
+
 impl Filter {
     /// The cases, in order. A pattern that is a case's whole name selects it whether the profile has it or not.
     pub fn cases(&self) -> impl Iterator<Item = Box<dyn Trial>> {
@@ -336,10 +353,11 @@ impl Filter {
 /// # Errors
 /// When the device lacks compute shaders altogether.
 pub fn run(device: &wgpu::Device, queue: &wgpu::Queue, filter: &Filter) -> Result<Report, HostError> {
-    run_with(device, queue, filter, |_, _, _| {})
+    run_with(device, queue, filter, |_, _, _| ControlFlow::Continue(()))
 }
 
-/// The same, telling `tell` of each case as it ends: how many have begun, its name, what came of it.
+/// The same, telling `tell` of each case as it ends: its place among the cases, its name, what came of it. When that breaks, no
+/// further case is begun.
 ///
 /// Makes buffers and pipelines of its own, submits to the queue and waits for it; touches nothing else. With two threads, since
 /// compiling takes longer than running.
@@ -350,13 +368,13 @@ pub fn run_with(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
     filter: &Filter,
-    mut tell: impl FnMut(usize, &str, &Outcome),
+    mut tell: impl FnMut(usize, &str, &Outcome) -> ControlFlow<()>,
 ) -> Result<Report, HostError> {
     let gpu = Gpu::from_parts(device, queue)?;
     let (start, stop) = (Instant::now(), AtomicBool::new(false));
     let over = || filter.budget.is_some_and(|budget| start.elapsed() >= budget);
     let names = Mutex::new(filter.names().enumerate());
-    let mut done = Vec::new();
+    let (mut done, mut told) = (Vec::new(), false);
     let (send, receive) = mpsc::channel();
     // The GL backend has one context, which threads wait for only so long.
     let threads = if gpu.info.backend == wgpu::Backend::Gl { 1 } else { 2 };
@@ -387,7 +405,10 @@ pub fn run_with(
         }
         drop(send);
         for (index, name, outcome) in receive {
-            tell(index, &name, &outcome);
+            if tell(index, &name, &outcome).is_break() {
+                stop.store(true, Ordering::Relaxed);
+                told = true;
+            }
             done.push((index, name, outcome));
         }
     });
@@ -398,12 +419,14 @@ pub fn run_with(
         let Ok(trial) = case(&name) else { continue };
         let failed = matches!(outcome, Outcome::Failed(_));
         report.add(&trial, outcome);
-        if failed && filter.random.is_some() {
+        if failed && filter.random.is_some() && !told && report.failures.len() <= MADE_SMALLER {
             make_smaller(&gpu, &mut report, &name);
         }
     }
     let left = names.into_inner().unwrap_or_else(PoisonError::into_inner);
-    report.ended = if stop.into_inner() {
+    report.ended = if told {
+        Some(format!("it was stopped after {} cases", report.executed + report.skips()))
+    } else if stop.into_inner() {
         Some("a case failed".into())
     } else if timed_out && filter.random.is_none() {
         Some(format!("the time was over before {} cases were", left.count()))

@@ -2,6 +2,11 @@
 //!
 //! An engine does not need it: it has a device, and gives that to [`Library::new`].
 
+#[cfg(feature = "conformance")]
+use std::sync::{Arc, Mutex, PoisonError};
+
+#[cfg(feature = "conformance")]
+use crate::conformance::tape::{Loose, Tape};
 use crate::noise::Stream;
 use crate::softmax::{Operands, PARTIAL_BYTES, PerRow, Shape, Spec};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix, router, sample};
@@ -63,6 +68,9 @@ pub struct Gpu {
     pub queue: wgpu::Queue,
     /// Its kernels.
     pub library: Library,
+    /// What is noted of all that follows, where cases are exported.
+    #[cfg(feature = "conformance")]
+    pub(crate) tape: Option<Arc<Mutex<Tape>>>,
 }
 
 /// The adapters of this machine that can compute, best first as wgpu orders them. `WGPU_BACKEND` limits which backends are asked.
@@ -167,7 +175,28 @@ impl Gpu {
         }))
         .map_err(|e| no_device(e.to_string()))?;
         let library = Library::new(&device)?;
-        Ok(Self { info, device, queue, library })
+        Ok(Self {
+            info,
+            device,
+            queue,
+            library,
+            #[cfg(feature = "conformance")]
+            tape: None,
+        })
+    }
+
+    #[cfg(feature = "conformance")]
+    fn note(&self, note: impl FnOnce(&mut Tape)) {
+        if let Some(tape) = &self.tape {
+            note(&mut tape.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Says what a buffer is, and which of its bytes another implementation may give otherwise than this one. Asked for only
+    /// where a tape runs.
+    #[cfg(feature = "conformance")]
+    pub(crate) fn describe(&self, buffer: &wgpu::Buffer, what: &'static str, loose: impl FnOnce() -> Vec<Loose>) {
+        self.note(|tape| tape.describe(buffer, what, loose()));
     }
 
     /// A device that the caller has made, with its queue.
@@ -175,8 +204,14 @@ impl Gpu {
     /// # Errors
     /// When the device lacks compute shaders altogether.
     pub fn from_parts(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<Self, HostError> {
-        let library = Library::new(device)?;
-        Ok(Self { info: device.adapter_info(), device: device.clone(), queue: queue.clone(), library })
+        Ok(Self {
+            info: device.adapter_info(),
+            device: device.clone(),
+            queue: queue.clone(),
+            library: Library::new(device)?,
+            #[cfg(feature = "conformance")]
+            tape: None,
+        })
     }
 
     /// A storage buffer with these bytes, padded with zeros to whole words.
@@ -186,13 +221,20 @@ impl Gpu {
     pub fn upload(&self, bytes: &[u8]) -> Result<wgpu::Buffer, HostError> {
         let buffer = self.allocate(bytes.len() as u64)?;
         let whole = bytes.len() / 4 * 4;
-        self.queue.write_buffer(&buffer, 0, &bytes[..whole]);
+        self.write(&buffer, 0, &bytes[..whole]);
         if whole < bytes.len() {
             let mut last = [0; 4];
             last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.queue.write_buffer(&buffer, whole as u64, &last);
+            self.write(&buffer, whole as u64, &last);
         }
         Ok(buffer)
+    }
+
+    /// Puts whole words into a buffer, before all that is run later.
+    pub fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        self.queue.write_buffer(buffer, offset, bytes);
+        #[cfg(feature = "conformance")]
+        self.note(|tape| tape.written(buffer, offset, bytes));
     }
 
     /// A storage buffer of so many bytes, rounded up to whole words, filled with zeros.
@@ -230,6 +272,8 @@ impl Gpu {
             }
         }
         self.queue.submit([encoder.finish()]);
+        #[cfg(feature = "conformance")]
+        self.note(|tape| tape.ran(steps));
         self.wait()
     }
 
@@ -269,6 +313,8 @@ impl Gpu {
         told.recv().map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
         let view = staging.slice(..).get_mapped_range().map_err(|e| failed(e.to_string()))?;
         let mut data = view.to_vec();
+        #[cfg(feature = "conformance")]
+        self.note(|tape| tape.read(buffer, &data));
         data.truncate(bytes as usize);
         Ok(data)
     }

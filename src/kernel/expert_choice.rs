@@ -291,7 +291,7 @@ enum Stage {
 }
 
 impl Stage {
-    #[cfg(test)]
+    #[cfg(feature = "conformance")]
     const ALL: [Self; 5] = [Self::Keys, Self::Select, Self::Gather, Self::List, Self::Empty];
 
     fn of(spec: &Spec) -> &'static [Self] {
@@ -659,7 +659,7 @@ fn fragments(spec: &Spec, variant: Variant, stage: Stage, write_all: bool) -> Ve
 }
 
 /// Every program that can be built, in both forms.
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) fn every_program() -> Vec<Program> {
     let mut programs = Vec::new();
     for variant in Variant::all() {

@@ -603,7 +603,7 @@ fn reload(variant: Variant) -> Fragment {
 }
 
 /// Every program that can be built, in both forms; of the numbers of choices, one that is kept and one that is not.
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) fn every_program() -> Vec<Program> {
     let mut programs: Vec<_> = Variant::all().map(clearing).collect();
     for job in every_job() {
@@ -613,13 +613,13 @@ pub(crate) fn every_program() -> Vec<Program> {
 }
 
 /// The same for CPU adapters with 64-bit integers, which browsers do not know.
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) fn every_wider_program() -> Vec<Program> {
     let quads = every_job().filter(|job| job.variant.quads);
     quads.flat_map(|job| [false, true].map(|write_all| job.program(Form { write_all, int64: true }))).collect()
 }
 
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 fn every_job() -> impl Iterator<Item = Job> {
     Variant::all().flat_map(|variant| {
         let combines = variant.kernel == Kernel::Combine;
@@ -631,36 +631,4 @@ fn every_job() -> impl Iterator<Item = Job> {
             })
         })
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use naga::valid::{Capabilities, ValidationFlags, Validator};
-
-    use super::*;
-
-    /// With 64-bit loads: valid with that capability and not without, the bindings and overrides that are declared, a name
-    /// of its own.
-    #[test]
-    fn wider_programs_are_valid() {
-        let (wider, mut texts) = (every_wider_program(), BTreeSet::new());
-        let names: BTreeSet<_> = wider.iter().chain(&every_program()).map(|p| p.name.clone()).collect();
-        assert_eq!(names.len(), wider.len() + every_program().iter().map(|p| &p.name).collect::<BTreeSet<_>>().len());
-        for program in wider {
-            let text = program.text(Dialect::Naga);
-            if !texts.insert(text.clone()) {
-                continue;
-            }
-            let module = naga::front::wgsl::parse_str(&text).unwrap();
-            let validate = |with| Validator::new(ValidationFlags::all(), with).validate(&module).is_ok();
-            assert!(validate(Capabilities::SHADER_INT64), "{}", program.name);
-            assert!(!validate(Capabilities::empty()), "{}", program.name);
-            let declared: BTreeSet<_> = module.global_variables.iter().filter_map(|(_, v)| v.binding).collect();
-            let declared: Vec<_> = declared.into_iter().map(|b| b.binding).collect();
-            assert_eq!(declared, program.bindings.iter().map(|(b, _)| *b).collect::<Vec<_>>(), "{}", program.name);
-        }
-        assert!(texts.len() >= 80, "{}", texts.len());
-    }
 }

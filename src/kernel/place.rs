@@ -39,6 +39,13 @@ pub(crate) struct Placement<'a> {
     pub write_all: bool,
 }
 
+impl<'a> Placement<'a> {
+    /// What has a binding of its own.
+    pub fn bound(&self) -> impl Iterator<Item = &Placed<'a>> {
+        self.placed.iter().filter(|p| !(p.what == "src" && self.src_in_dst))
+    }
+}
+
 /// Places operands. `src` and `dst` are the indices of the pair that may be the same window; `share` says whether
 /// the two have one type in the shader, so that one binding can serve both.
 pub(crate) fn place<'a>(

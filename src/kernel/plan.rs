@@ -63,7 +63,7 @@ use super::softmax::{given, scratch_window, step};
 use crate::shader::Dialect;
 use crate::{BindError, Bound, BuildError, Library, Matrix};
 use params::Params;
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) use sources::every_program;
 use sources::{Form, Stage, program};
 

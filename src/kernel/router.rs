@@ -43,7 +43,7 @@ mod variant;
 use params::Params;
 pub use preset::Preset;
 use sources::{Form, program};
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) use sources::{every_program, every_wider_program};
 pub use variant::{Schedule, Variant};
 

@@ -772,7 +772,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
 }
 
 /// Every program that can be built: each option alone, none and all, in both forms.
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) fn every_program() -> Vec<Program> {
     let none = Options::default();
     let all = Options {

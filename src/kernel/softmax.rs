@@ -23,8 +23,12 @@ pub use shard::{Merge, PARTIAL_BYTES, ShardScale, ShardSpec, ShardSum};
 pub use variant::{Schedule, Tier, Variant};
 
 pub(crate) use params::{MapParams, Params};
+#[cfg(feature = "conformance")]
+pub(crate) use sources::every_program;
 pub(crate) use sources::{Stage, mask_fragment, scratch_window, source_fragment};
 
+#[cfg(feature = "conformance")]
+use crate::bound::Recipe;
 use crate::bound::Step;
 use crate::kernel::place::{Placement, grid, place};
 use crate::library::{Access, Built, ready};
@@ -628,10 +632,7 @@ pub(crate) fn step(
         .copy_from_slice(bytes);
     uniform.unmap();
     let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() }];
-    for placed in &placement.placed {
-        if placed.what == "src" && placement.src_in_dst {
-            continue;
-        }
+    for placed in placement.bound() {
         entries.push(wgpu::BindGroupEntry {
             binding: placed.binding,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -649,7 +650,13 @@ pub(crate) fn step(
     if let Some(Some(error)) = ready(scope.pop()) {
         return Err(BindError::Device { message: error.to_string() });
     }
-    Ok(Step { pipeline: built.pipeline, bind_group, groups })
+    Ok(Step {
+        pipeline: built.pipeline,
+        bind_group,
+        groups,
+        #[cfg(feature = "conformance")]
+        recipe: Recipe::new(built.program, bytes, placement).into(),
+    })
 }
 
 pub(crate) fn given(what: &'static str, asked: bool, given: bool) -> Result<(), BindError> {

@@ -702,9 +702,9 @@ fn cv2(x: &[f64]) -> f64 {
 }
 
 /// Every program that can be built, in both forms.
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) fn every_program() -> Vec<Program> {
-    let mut programs = vec![program(&GEOMETRY_OF_TESTS, Scoring::Softmax, Stage::Clear, false)];
+    let mut programs = vec![program(&ANY_GEOMETRY, Scoring::Softmax, Stage::Clear, false)];
     for variant in Variant::all() {
         for (scoring, _) in Scoring::ALL {
             programs.extend([false, true].map(|write_all| program(&variant, scoring, Stage::Add, write_all)));
@@ -713,8 +713,8 @@ pub(crate) fn every_program() -> Vec<Program> {
     programs
 }
 
-#[cfg(test)]
-const GEOMETRY_OF_TESTS: Variant = Variant { input: Dtype::F32, native_f16: false, width: 8, lanes: 1, quads: true };
+#[cfg(feature = "conformance")]
+const ANY_GEOMETRY: Variant = Variant { input: Dtype::F32, native_f16: false, width: 8, lanes: 1, quads: true };
 
 #[cfg(test)]
 mod tests {

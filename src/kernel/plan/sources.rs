@@ -25,7 +25,7 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    #[cfg(test)]
+    #[cfg(feature = "conformance")]
     const ALL: [Self; 5] = [Self::Pairs, Self::Kept, Self::KMajor, Self::Batch, Self::Digits];
 
     fn name(self) -> &'static str {
@@ -449,7 +449,7 @@ fn items(order: Order, quads: bool) -> Vec<Fragment> {
 const PUTS: [Fragment; 3] = [fragment!("lib/plan_put"), fragment!("lib/plan_holes"), fragment!("lib/plan_search")];
 
 /// Every program that can be built, in both forms.
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) fn every_program() -> Vec<Program> {
     use super::{Arguments, Capacity};
 

@@ -220,18 +220,18 @@ fn fragments(spec: &Spec, variant: &Variant, form: Form) -> Vec<Fragment> {
 }
 
 /// Programs of every variant, each with some options, all options among them; every form without 64-bit integers.
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) fn every_program() -> Vec<Program> {
     programs(false)
 }
 
 /// The same with them.
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 pub(crate) fn every_wider_program() -> Vec<Program> {
     programs(true)
 }
 
-#[cfg(test)]
+#[cfg(feature = "conformance")]
 fn programs(int64: bool) -> Vec<Program> {
     use super::{Groups, LEAST_SUM, Options, Shape};
 

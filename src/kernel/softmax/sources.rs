@@ -404,5 +404,7 @@ fn destination(variant: &Variant) -> Fragment {
     }
 }
 
-#[cfg(test)]
-mod tests;
+#[cfg(feature = "conformance")]
+mod every;
+#[cfg(feature = "conformance")]
+pub(crate) use every::every_program;

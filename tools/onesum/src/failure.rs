@@ -11,6 +11,8 @@ pub enum Failure {
     Usage(String),
     /// Exit code 3.
     OutsideBudget(String),
+    /// Exit code 130, as a shell has it.
+    Interrupted(String),
     /// Whoever read standard output has seen enough (`| head`): quiet, exit code 0.
     PipeClosed,
 }
@@ -33,6 +35,7 @@ impl Failure {
             Self::Error(_) => 1,
             Self::Usage(_) => 2,
             Self::OutsideBudget(_) => 3,
+            Self::Interrupted(_) => 130,
         }
     }
 
@@ -40,7 +43,9 @@ impl Failure {
     pub fn line(&self) -> Option<String> {
         match self {
             Self::PipeClosed => None,
-            Self::Error(message) | Self::Usage(message) | Self::OutsideBudget(message) => Some(one_line(message)),
+            Self::Error(message) | Self::Usage(message) | Self::OutsideBudget(message) | Self::Interrupted(message) => {
+                Some(one_line(message))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use onesum::conformance::Adapter;
+use onesum::conformance::probe::{Probe, probe};
 use onesum::softmax::{Dtype, Shape, Tier, Variant};
 use onesum::{BuildError, Caps, expert_choice, host, permute, plan, router, sample, stats};
 use serde::Serialize;
@@ -18,6 +19,9 @@ pub struct Args {
     /// List every variant with what it lacks on each adapter
     #[arg(long)]
     variants: bool,
+    /// Measure built-in functions, special values, subgroups and limits of each adapter
+    #[arg(long)]
+    probe: bool,
     /// Report as JSON
     #[arg(long)]
     json: bool,
@@ -46,6 +50,9 @@ struct Entry {
     /// With --variants: every name, and what it lacks (null if nothing).
     #[serde(skip_serializing_if = "Option::is_none")]
     variants: Option<BTreeMap<String, Option<String>>>,
+    /// With --probe: what was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<Probe>,
 }
 
 /// The limits that variants and shapes depend on, named as in `wgpu::Limits`.
@@ -105,7 +112,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         // The library knows what to install here.
         quietly(|| host::adapter(None))?;
     }
-    let entries = adapters.iter().enumerate().map(|(i, a)| Entry::new(i, a, args.variants)).collect();
+    let entries = adapters.iter().enumerate().map(|(i, a)| Entry::new(i, a, args)).collect::<Result<_, _>>()?;
     let record = Record { onesum: env!("CARGO_PKG_VERSION"), adapters: entries };
     if args.json {
         return say_json(&record);
@@ -117,11 +124,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 impl Entry {
-    fn new(index: usize, adapter: &wgpu::Adapter, all: bool) -> Self {
+    fn new(index: usize, adapter: &wgpu::Adapter, args: &Args) -> Result<Self, Failure> {
         let info = adapter.get_info();
         let (features, limits) = (adapter.features(), adapter.limits());
         let caps = Caps::from_parts(&info, features & Caps::useful_features(), &limits);
-        Self {
+        let probed = || quietly(|| probe(&host::Gpu::of(adapter)?));
+        Ok(Self {
             index,
             adapter: Adapter::new(&info),
             limits: Limits {
@@ -142,8 +150,9 @@ impl Entry {
             tiers: TIERS.iter().map(|&tier| Group::new(tier, &caps)).collect(),
             selected: selected(&caps),
             routing: routing::SHAPES.iter().map(|&shape| Routed::new(&caps, shape)).collect(),
-            variants: all.then(|| variants(&caps).map(|v| (v.name, v.lack)).collect()),
-        }
+            variants: args.variants.then(|| variants(&caps).map(|v| (v.name, v.lack)).collect()),
+            probe: args.probe.then(probed).transpose()?,
+        })
     }
 
     fn text(&self) -> String {
@@ -179,6 +188,9 @@ impl Entry {
             lines.push("   all variants".to_owned());
             let why = |lack: &Option<String>| lack.as_ref().map_or("runs".to_owned(), |l| format!("needs {l}"));
             lines.extend(variants.iter().map(|(name, lack)| format!("     {name:<46} {}", why(lack))));
+        }
+        if let Some(probe) = &self.probe {
+            lines.extend(probe.to_string().lines().map(|line| format!("   {line}")));
         }
         lines.join("\n") + "\n"
     }

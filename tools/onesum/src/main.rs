@@ -1,12 +1,13 @@
 //! `onesum`: softmax, sampling and `MoE` routing on whatever GPU there is, checked against a CPU reference.
 //!
 //! Exit codes: 0 all is well; 1 an error (a file, the adapter, the device); 2 the command line makes no sense; 3 a
-//! result is further from the CPU reference than its error budget allows. Every failure is one line on standard
-//! error that begins with `onesum: `.
+//! result is further from the CPU reference than its error budget allows, or a conformance case failed; 130 interrupted.
+//! Every failure is one line on standard error that begins with `onesum: `.
 
 mod bench;
 mod broadcast;
 mod check;
+mod conform;
 mod demo;
 mod device;
 mod draws;
@@ -47,6 +48,7 @@ Examples:
   onesum run route --input x.npy --preset qwen3 --weights w.npy --experts e.npy
                                                      the experts of each token, and how they are loaded
   onesum bench --quick                               how fast, beside a copy and rivals
+  onesum conform --html report.html                  does this adapter get every kernel right?
   onesum wgsl --list | head                          the names of the shaders
 
 Which adapter: --adapter NAME_OR_INDEX, or the variables WGPU_ADAPTER_NAME, WGPU_BACKEND
@@ -54,10 +56,11 @@ Which adapter: --adapter NAME_OR_INDEX, or the variables WGPU_ADAPTER_NAME, WGPU
 drivers may print what they like.
 
 Exit codes:
-  0  all is well
-  1  an error: a file, the adapter, the device
-  2  the command line makes no sense
-  3  a result is further from the CPU reference than its error budget allows";
+  0    all is well
+  1    an error: a file, the adapter, the device
+  2    the command line makes no sense
+  3    a result is further from the CPU reference than its error budget allows, or a conformance case failed
+  130  interrupted";
 
 #[derive(Subcommand)]
 enum Command {
@@ -67,6 +70,8 @@ enum Command {
     Run(run::Args),
     /// Measure speed against a copy kernel and rival algorithms
     Bench(bench::Args),
+    /// Run the conformance suite: for people who write WGSL compilers, drivers and engines
+    Conform(conform::Args),
     /// Print the WGSL of a variant, as the driver gets it
     Wgsl(wgsl::Args),
     /// Turn a language model's real logits into its likeliest next tokens
@@ -93,6 +98,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Info(args) => info::run(args),
         Command::Run(args) => run::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Conform(args) => conform::run(args),
         Command::Wgsl(args) => wgsl::run(args),
         Command::Demo(args) => demo::run(args),
     }

@@ -2,7 +2,7 @@
 
 mod gumbel;
 mod operands;
-mod paths;
+pub mod paths;
 mod route;
 mod sample;
 

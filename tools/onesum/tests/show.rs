@@ -16,6 +16,21 @@ fn info_says_what_runs_where() {
 }
 
 #[test]
+fn info_probes() {
+    let said = good(&["info", "--probe"]);
+    for part in
+        ["Floating Point Accuracy", "inverseSqrt", "max(NaN, 1)", "iterations of one loop", "what results rely on"]
+    {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let info: Value = serde_json::from_str(&good(&["info", "--json", "--probe"])).unwrap();
+    for adapter in info["adapters"].as_array().unwrap() {
+        assert_eq!(adapter["probe"]["functions"].as_array().unwrap().len(), 14);
+        assert_eq!(adapter["probe"]["limits"][0]["got"], adapter["limits"]["max_compute_invocations_per_workgroup"]);
+    }
+}
+
+#[test]
 fn info_in_json() {
     let info: Value = serde_json::from_str(&good(&["info", "--json", "--variants"])).unwrap();
     // Gumbel-Softmax has the variants of softmax.

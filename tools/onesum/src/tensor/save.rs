@@ -42,6 +42,15 @@ pub struct Words<'a> {
 }
 
 impl Files {
+    /// Whether a file could be written here; leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::File`].
+    pub fn try_out(path: &Path) -> Result<(), TensorError> {
+        stage(path, |_| Ok(())).map(drop).map_err(|error| TensorError::at(path, Problem::Write(error)))
+    }
+
     /// A tensor in a `.npy` or `.safetensors` file, as the extension says, in its `dtype`.
     ///
     /// `name` is the tensor's name in a `.safetensors` file; a `.npy` file has no names. Values that the
