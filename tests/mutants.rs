@@ -1,5 +1,7 @@
 //! The suite is tried on itself: shaders with one small fault each must be found.
 
+use std::ops::ControlFlow;
+
 use onesum::conformance::KERNELS;
 use onesum::conformance::mutants::{EQUIVALENT, Fate, Options, run};
 use onesum::host::Gpu;
@@ -9,7 +11,7 @@ use onesum::host::Gpu;
 fn mutants_die() {
     let gpu = Gpu::open(None).unwrap();
     let options = Options { most: Some(70), ..Options::default() };
-    let report = run(&gpu.device, &gpu.queue, &options, |_, _| {}).unwrap();
+    let report = run(&gpu.device, &gpu.queue, &options, |_, _| ControlFlow::Continue(())).unwrap();
     println!("{report}");
     assert!(report.broken.is_empty(), "cases fail without a mutant");
     assert!(report.counted() >= 60, "{} mutants", report.counted());
@@ -26,7 +28,11 @@ fn a_name_is_enough() {
     let gpu = Gpu::open(None).unwrap();
     let line = include_str!("../shaders/lib/exp.wgsl").lines().position(|l| l.starts_with("const LN2_A")).unwrap() + 1;
     let options = Options { names: vec![format!("lib/exp@{line}:")], ..Options::default() };
-    let report = run(&gpu.device, &gpu.queue, &options, |mutant, _| assert_eq!(mutant.line, line)).unwrap();
+    let report = run(&gpu.device, &gpu.queue, &options, |mutant, _| {
+        assert_eq!(mutant.line, line);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
     println!("{report}");
     assert_eq!((report.killed.len(), report.survived.len()), (1, 0));
 }

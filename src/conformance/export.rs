@@ -110,14 +110,12 @@ pub fn export_with<C: Trial>(
     dir: &Path,
     mut tell: impl FnMut(&str, &Outcome),
 ) -> Result<Exported, ExportError> {
-    let tape = Arc::new(Mutex::new(Tape::default()));
     let library = Library::with_caps(&gpu.device, portable(gpu.library.caps()), None)?;
-    let mut gpu = Gpu { library, tape: Some(tape.clone()), ..gpu.clone() };
+    let mut gpu = Gpu { library, ..gpu.clone() };
     let mut export = Export::begin(dir)?;
     for case in cases {
         forget(&mut gpu);
-        let outcome = case.run(&gpu);
-        let tape = std::mem::take(&mut *tape.lock().unwrap_or_else(PoisonError::into_inner));
+        let (outcome, tape) = taped(&gpu, &case);
         let name = case.to_string();
         tell(&name, &outcome);
         match outcome {
@@ -127,6 +125,27 @@ pub fn export_with<C: Trial>(
         }
     }
     export.finish(&gpu.info)
+}
+
+/// Writes one case into a directory as it ran here, right or wrong: as an export whose checks want what this device gave. It has
+/// the shaders, the bytes of all operands, and what came of them.
+///
+/// # Errors
+/// As [`export`].
+pub fn save(gpu: &Gpu, case: &dyn Trial, dir: &Path) -> Result<Outcome, ExportError> {
+    let mut export = Export::begin(dir)?;
+    let (outcome, tape) = taped(gpu, case);
+    export.add(&case.to_string(), &case.kind(), &tape)?;
+    export.finish(&gpu.info)?;
+    Ok(outcome)
+}
+
+/// Runs a case, noting what it does.
+fn taped<C: Trial + ?Sized>(gpu: &Gpu, case: &C) -> (Outcome, Tape) {
+    let tape = Arc::new(Mutex::new(Tape::default()));
+    let outcome = case.run(&Gpu { tape: Some(tape.clone()), ..gpu.clone() });
+    let tape = std::mem::take(&mut *tape.lock().unwrap_or_else(PoisonError::into_inner));
+    (outcome, tape)
 }
 
 /// What every browser has, and no more; subgroups as large as they may be, since smaller ones are only slower.

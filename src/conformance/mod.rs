@@ -27,7 +27,7 @@ pub(crate) mod tape;
 
 pub use case::{Case, Fill, Memory, OptionSet, Profile, cases};
 pub use check::{Difference, Element, Failure, Fault};
-pub use export::{ExportError, Exported, FORMAT, export, export_with};
+pub use export::{ExportError, Exported, FORMAT, export, export_with, save};
 pub use programs::{Access, Linked, programs, representatives};
 pub use report::{Adapter, Failed, Report, Tally, Worst, WrongElement};
 pub use run::{Outcome, Trial, run_case, run_cases};

@@ -8,7 +8,8 @@ mod lex;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -532,7 +533,7 @@ fn spread(file: &str, text: &str) -> Vec<Change> {
 }
 
 /// Makes mutants, and has the suite's cases find them: on a device of the caller's, with pipelines and buffers of its own.
-/// `tell` hears of each as its fate is known.
+/// `tell` hears of each as its fate is known, and can end the run.
 ///
 /// A device that a mutant makes useless ends the run.
 ///
@@ -542,10 +543,12 @@ pub fn run(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
     options: &Options,
-    mut tell: impl FnMut(&Mutant, &Fate),
+    mut tell: impl FnMut(&Mutant, &Fate) -> ControlFlow<()>,
 ) -> Result<Report, HostError> {
     let (start, mut bench) = (Instant::now(), Bench::new(device, queue)?);
-    let over = || options.budget.is_some_and(|budget| start.elapsed() >= budget);
+    let stop = AtomicBool::new(false);
+    let late = || options.budget.is_some_and(|budget| start.elapsed() >= budget);
+    let over = || stop.load(Ordering::Relaxed) || late();
     let files = bench.files(options.tries.max(1));
     let bench = bench;
     let mut work: Vec<_> = files
@@ -598,7 +601,9 @@ pub fn run(
         }
         drop(send);
         for (index, kernel, mutant, fate) in receive {
-            tell(&mutant, &fate);
+            if tell(&mutant, &fate).is_break() {
+                stop.store(true, Ordering::Relaxed);
+            }
             done.push((index, kernel, mutant, fate));
         }
     });
@@ -609,6 +614,10 @@ pub fn run(
     }
     let sound = bench.sound.lock().unwrap_or_else(PoisonError::into_inner);
     report.broken = sound.iter().filter(|(_, sound)| !**sound).map(|((_, c), _)| bench.cases[*c].clone()).collect();
-    report.ended = over().then(|| "the time was over".into());
+    report.ended = if stop.load(Ordering::Relaxed) {
+        Some("it was stopped".into())
+    } else {
+        late().then(|| "the time was over".into())
+    };
     Ok(report)
 }

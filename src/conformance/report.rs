@@ -163,6 +163,8 @@ pub struct Report {
     pub kinds: BTreeMap<String, Tally>,
     /// Why the run ended before its cases did.
     pub ended: Option<String>,
+    /// What this adapter's own functions do, if the caller had it measured: [`super::probe::probe`].
+    pub probe: Option<super::probe::Probe>,
     /// Kernels, with every part of a variant's name and every fill, option and the like, that a case ran with.
     #[serde(skip)]
     pub covered: BTreeSet<String>,

@@ -120,7 +120,10 @@ impl<'a> Problem<'a> {
             tempered(Logit { value, error: 0.0 }, temperature)
         });
         let all = || logits.iter().chain(&sink).map(|l| l.value);
-        let mut result = self.outcome(all, &logits, temperature);
+        // A temperature without a distribution spoils every logit, but a row may have none.
+        let spoiled = temperature.is_nan() || temperature < 0.0;
+        let any = sink.is_some() || (0..self.cols).any(|column| !self.excluded(row, column));
+        let mut result = self.outcome(all, &logits, if spoiled && !any { 1.0 } else { temperature });
         result.logit_errors = logits.iter().map(|l| l.error).collect();
         result
     }

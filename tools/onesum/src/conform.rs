@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use onesum::conformance::{self, Adapter, Filter, Outcome, Report, case, run_with};
+use onesum::host::Gpu;
 
 use crate::device;
 use crate::failure::Failure;
@@ -33,6 +34,8 @@ Examples:
   onesum conform --profile random --budget-seconds 600   sizes drawn at random; what fails is made smaller
   onesum conform --adapter 1 --json report.json --junit report.xml --html report.html
   onesum conform --list sample | head                names
+  onesum conform --export DIR plan sample            cases as files, for Dawn and browsers
+  onesum conform --mutants                           does the suite find small faults in every shader?
   onesum conform --table a.json b.json               several reports side by side
 
 A case's name is all that is needed to repeat it, on any adapter: its inputs are made from it. Outputs are held against a
@@ -76,9 +79,20 @@ pub struct Args {
     /// End with the first failure
     #[arg(long)]
     fail_fast: bool,
+    /// Write each case that fails into a folder here: shaders, inputs, what this adapter gave (as --export does)
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Write the cases as files, for other implementations of WebGPU (tools/web), instead of a report
+    #[arg(long, value_name = "DIR", conflicts_with_all =
+        ["list", "json", "junit", "html", "fail_fast", "budget_seconds", "save"])]
+    export: Option<PathBuf>,
+    /// Try the suite itself: shaders with one small fault each must fail. Filters are mutants' names then (lib/exp, lib/exp@79)
+    #[arg(long, conflicts_with_all = ["list", "json", "junit", "html", "fail_fast", "save", "export", "profile", "seed"])]
+    mutants: bool,
     /// Print a table of these reports (of --json), one row for each implementation and tier, and run none
     #[arg(long, value_name = "REPORT", num_args = 1.., conflicts_with_all =
-        ["filters", "list", "json", "junit", "html", "fail_fast", "budget_seconds", "adapter", "seed", "profile"])]
+        ["filters", "list", "json", "junit", "html", "fail_fast", "budget_seconds", "adapter", "seed", "profile", "save",
+         "export", "mutants"])]
     table: Vec<PathBuf>,
 }
 
@@ -120,9 +134,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if !args.table.is_empty() {
         return say(&table::table(&args.table)?);
     }
+    if args.mutants {
+        return mutants(args);
+    }
     let random = args.profile == Profile::Random;
     if args.seed.is_some() && !random {
         return Err(Failure::usage("--seed is for --profile random: other cases are what they are"));
+    }
+    if args.export.is_some() && random {
+        return Err(Failure::usage("--export writes the cases of a profile; random ones are drawn as they run"));
     }
     if args.list && random {
         return Err(Failure::usage("--list lists the cases of a profile; random ones are drawn as they run"));
@@ -137,7 +157,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.list {
         return list(&filter);
     }
+    if let Some(dir) = &args.export {
+        return export(args, &filter, dir);
+    }
     let outputs = Outputs::new(args)?;
+    if let Some(dir) = &args.save {
+        std::fs::create_dir_all(dir).map_err(|e| Failure::error(format!("{}: {e}", dir.display())))?;
+    }
     let gpu = device::open(args.adapter.as_deref())?;
     let interrupted = interruption();
     let lost = device_loss(&gpu.device);
@@ -164,11 +190,85 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     tried.sort_by_key(|(index, _)| *index);
     let tried: Vec<_> = tried.into_iter().map(|(_, tried)| tried).collect();
-    let record = Record::new(args, &filter, &report, &tried, start.elapsed());
+    let time = start.elapsed();
+    if keeps_going && !lost.load(Ordering::Relaxed) {
+        report.probe = Some(conformance::probe::probe(&gpu)?);
+    }
+    let record = Record::new(args, &filter, &report, &tried, time);
     let shown = live.say(&summary::text(&report, &live.again));
     outputs.write(&record, &live.again)?;
+    if let Some(dir) = &args.save {
+        live.say(&save(&gpu, &report, dir)?)?;
+    }
     verdict(&report, interrupted.load(Ordering::Relaxed))?;
     shown
+}
+
+/// Writes cases for other implementations.
+fn export(args: &Args, filter: &Filter, dir: &Path) -> Result<(), Failure> {
+    let gpu = device::open(args.adapter.as_deref())?;
+    let mut live = Live::new(args, filter, false);
+    let mut shown = Ok(());
+    let done = conformance::export_with(&gpu, filter.cases(), dir, |name, outcome| {
+        shown = live.tell(name, outcome);
+    })?;
+    live.bar.finish_and_clear();
+    shown?;
+    say(&format!("{done}\n"))?;
+    match done.failed.len() {
+        0 => Ok(()),
+        failed => Err(Failure::OutsideBudget(format!("{failed} cases fail here, and were not written"))),
+    }
+}
+
+/// Writes the failing cases of a report, each into a folder of its own; says where.
+fn save(gpu: &Gpu, report: &Report, dir: &Path) -> Result<String, Failure> {
+    let saved = report.failures.iter().take(SHOWN).map(|failed| {
+        let case = case(&failed.case).map_err(Failure::error)?;
+        let folder = dir.join(failed.case.replace(['/', ':'], "_"));
+        conformance::save(gpu, &*case, &folder)?;
+        Ok(format!("saved {}\n", folder.display()))
+    });
+    saved.collect()
+}
+
+/// The suite, tried on itself.
+fn mutants(args: &Args) -> Result<(), Failure> {
+    use conformance::mutants::{Fate, Options, run};
+
+    let gpu = device::open(args.adapter.as_deref())?;
+    let interrupted = interruption();
+    let options = Options {
+        names: args.filters.clone(),
+        budget: args.budget_seconds.map(Duration::from_secs),
+        ..Options::default()
+    };
+    say(&format!("{}\n", Adapter::new(&gpu.info).line()))?;
+    let bar = ProgressBar::no_length().with_style(
+        ProgressStyle::with_template("{elapsed} {pos} mutants {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
+    let mut stopped = false;
+    let report = run(&gpu.device, &gpu.queue, &options, |mutant, fate| {
+        bar.set_message(mutant.name.clone());
+        bar.inc(1);
+        if matches!(fate, Fate::Survived { explained: None, .. }) {
+            stopped |= bar.suspend(|| say(&format!("SURVIVED {mutant}\n"))).is_err();
+        }
+        if stopped || interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    bar.finish_and_clear();
+    say(&format!("{report}\n"))?;
+    if report.counted() + report.not_reached.len() == 0 {
+        return Err(Failure::error("no mutant was made: filters are beginnings of their names, such as lib/exp"));
+    }
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted("interrupted".to_owned()));
+    }
+    match report.unexplained().count() + report.broken.len() {
+        0 => Ok(()),
+        n => Err(Failure::OutsideBudget(format!("{n} mutants survived, or cases failed without one"))),
+    }
 }
 
 /// How a run ends.

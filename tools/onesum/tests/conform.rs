@@ -203,3 +203,46 @@ fn reports_side_by_side() {
     assert!(table.contains("is not complete: a case failed.") && table.contains("equal on 0 common cases"), "{table}");
     assert!(bad(&["conform", "--table", &folder.write("c.json", b"{}")], 1).contains("not a report"));
 }
+
+#[test]
+fn cases_are_exported() {
+    let folder = Folder::new();
+    let dir = folder.path("export");
+    let said = good(&["conform", "--export", &dir, "plan", "sample/stream:fill=ties"]);
+    let index = json(&format!("{dir}/index.json"));
+    let cases = index["cases"].as_array().unwrap();
+    assert!(cases.len() > 10 && said.contains(&cases.len().to_string()), "{said}");
+    assert!(cases.iter().all(|case| case["script"].as_array().unwrap().len() > 2));
+    for program in index["programs"].as_array().unwrap() {
+        let text = std::fs::read_to_string(format!("{dir}/{}", program["file"].as_str().unwrap())).unwrap();
+        assert!(text.contains("@compute"));
+    }
+    // A folder that is something else stays as it is.
+    let other = folder.path("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(format!("{other}/letter"), "dear").unwrap();
+    assert!(bad(&["conform", "--export", &other, "plan"], 1).contains("letter"));
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1);
+}
+
+/// A case that passes leaves nothing, one that fails a folder of its own.
+#[test]
+fn failing_cases_are_saved() {
+    let folder = Folder::new();
+    let dir = folder.path("saved");
+    let said = text(&run(&["conform", "--save", &dir, REFUSED, ONE]).stdout);
+    let folders: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(folders.len(), 1, "{said}");
+    assert!(said.contains(&format!("saved {}", folders[0].display())), "{said}");
+    let index = json(folders[0].join("index.json").to_str().unwrap());
+    assert_eq!(index["cases"][0]["name"], REFUSED);
+}
+
+#[test]
+fn mutants_die() {
+    let said = good(&["conform", "--mutants", "softmax_merge", "lib/normal_extended@14:43"]);
+    assert!(said.lines().last().unwrap().contains(" 0 not reached"), "{said}");
+    assert!(said.contains("killed"), "{said}");
+    let said = bad(&["conform", "--mutants", "nothing/of/this"], 1);
+    assert!(said.contains("no mutant was made"), "{said}");
+}
