@@ -10,7 +10,7 @@ use onesum::host::Gpu;
 #[test]
 fn mutants_die() {
     let gpu = Gpu::open(None).unwrap();
-    let options = Options { most: Some(80), ..Options::default() };
+    let options = Options { most: Some(70), ..Options::default() };
     let report = run(&gpu.device, &gpu.queue, &options, |_, _| ControlFlow::Continue(())).unwrap();
     println!("{report}");
     assert!(report.broken.is_empty(), "cases fail without a mutant");

@@ -156,7 +156,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
             let turn = n / SHAPES.len();
             let experts = EXPERTS[(n * 3 + turn * 5 + v) % EXPERTS.len()];
             let fill = Fill::ALL[(n + turn + v) % Fill::ALL.len()].0;
-            let block = [0, 4, 0, 16, 1, 0, 7, 128][(n / 2 + turn) % 8];
+            let block = [0, 4, 0, 16, 1, 2, 7, 128][(n / 2 + turn) % 8];
             let priority = if (n + turn) % 4 < 2 { Priority::KMajor } else { Priority::BatchPrioritised };
             let room = [0, 1, 3, 2 * (tokens * k).div_ceil(experts), 40, u32::MAX][(n + turn * 5) % 6];
             let capped = variant.schedule != Schedule::One && !(n / 3 + turn).is_multiple_of(3);
