@@ -40,7 +40,7 @@ fn smaller_subgroups_than_claimed() {
         };
         let report = run_cases(&gpu, cases(Profile::Standard).filter(f32_shuffles), |_, _| {});
         println!("{report}");
-        assert!(report.ok());
+        assert!(report.failures.is_empty());
         assert!(report.executed >= 200 || !gpu.library.caps().subgroup, "{} cases", report.executed);
     }
 }

@@ -58,8 +58,8 @@ impl Budget {
         if middle.is_nan() || self.want.is_infinite() {
             return [middle; 2];
         }
-        // What is beyond f32 is finite, too.
-        let middle = middle.clamp(f32::MIN, f32::MAX);
+        // What is beyond f32 rounds to an infinity, or, as a sum of allowances, is finite.
+        let middle = if self.judge(middle).ok { middle } else { middle.clamp(f32::MIN, f32::MAX) };
         if !self.judge(middle).ok {
             return [f32::INFINITY, f32::NEG_INFINITY];
         }
