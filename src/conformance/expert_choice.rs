@@ -7,7 +7,7 @@ use super::case::{name_of, terms};
 use super::check::same_words;
 use super::data::{Random, encode, stored};
 use super::guarded::Guarded;
-use super::run::{Outcome, Trial};
+use super::run::{Outcome, Trial, untried};
 use super::tape::{Bounds, Loose};
 use super::{Failure, Profile};
 use crate::BuildError;
@@ -272,6 +272,9 @@ impl Trial for Case {
     fn run(&self, gpu: &Gpu) -> Outcome {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
             return Outcome::from(reason);
+        }
+        if let Some(outcome) = untried(&[("experts", self.experts)], &[self.tokens]) {
+            return outcome;
         }
         let scores = self.scores();
         match execute(gpu, self, &scores) {

@@ -85,7 +85,8 @@ impl Guarded {
             return Ok(Err(Failure::GuardTouched { what: self.what, index: byte / self.element }));
         }
         let row = |r: usize| &after[(self.offset + r * self.stride) * self.element..][..self.cols * self.element];
-        Ok(Ok((0..self.rows).flat_map(row).copied().collect()))
+        let rows = if self.cols == 0 { 0 } else { self.rows };
+        Ok(Ok((0..rows).flat_map(row).copied().collect()))
     }
 
     /// The same as words of 32 bits.

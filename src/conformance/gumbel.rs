@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::case::{in_quick, name_of, shapes, terms};
 use super::check::{Difference, Findings, Layout, PATTERN};
 use super::data::{Random, decode, encode, stored};
-use super::run::{Outcome, Trial};
+use super::run::{Outcome, Trial, untried};
 use super::sample::{Fill, logit};
 use super::tape::{Freedom, loose};
 use super::{Failure, Profile};
@@ -221,8 +221,8 @@ impl Trial for Case {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
             return Outcome::from(reason);
         }
-        if self.rows == 0 || self.cols == 0 {
-            return Outcome::Skipped("a case has rows and columns".into());
+        if let Some(outcome) = untried(&[("rows", self.rows), ("columns", self.cols)], &[]) {
+            return outcome;
         }
         let data = Data::of(self);
         match execute(gpu, self, &data) {

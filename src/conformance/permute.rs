@@ -7,15 +7,13 @@ use super::case::{name_of, terms};
 use super::check::{Difference, Findings, same_words};
 use super::data::{Random, decode, encode, stored};
 use super::guarded::Guarded;
-use super::run::{Outcome, Trial};
+use super::run::{Outcome, Trial, untried};
 use super::tape::{Freedom, loose};
 use super::{Failure, Profile};
 use crate::BuildError;
 use crate::accuracy::{Budget, bf16_ulp, f16_ulp, f32_ulp, ulp_distance};
 use crate::host::{Gpu, HostError};
-use crate::permute::{
-    CombineOperands, CombineSpec, DispatchOperands, DispatchSpec, Kernel, MAX_CHOICES, Shape, Variant,
-};
+use crate::permute::{CombineOperands, CombineSpec, DispatchOperands, DispatchSpec, Kernel, Shape, Variant};
 use crate::reference::permute::{Sum, combine, dispatch, dispatch_weighed};
 use crate::softmax::Dtype;
 
@@ -384,9 +382,8 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     if let Err(reason) = case.variant.supported(gpu.library.caps()) {
         return Outcome::from(reason);
     }
-    let small = u64::from(case.tokens) * u64::from(case.choices) * u64::from(case.hidden) <= 1 << 28;
-    if case.choices == 0 || case.choices > MAX_CHOICES || !small {
-        return Outcome::Skipped("a case has 1 to 1024 choices, and 2^28 elements at most".into());
+    if let Some(outcome) = untried(&[("choices", case.choices)], &[case.tokens, case.hidden]) {
+        return outcome;
     }
     let data = Data::of(case);
     match execute(gpu, case, &data, fault) {

@@ -47,6 +47,20 @@ impl From<HostError> for Outcome {
     }
 }
 
+/// Elements that one case has at most.
+const ELEMENTS: u64 = 1 << 28;
+
+/// What becomes of a case with sizes that are not tried: one of `sizes` is 0, where neither the library nor the reference has
+/// an answer; or all of them, times `others`, are more than a test should take of memory.
+pub(super) fn untried(sizes: &[(&str, u32)], others: &[u32]) -> Option<Outcome> {
+    if let Some((what, _)) = sizes.iter().find(|(_, n)| *n == 0) {
+        return Some(Outcome::Skipped(format!("a case without {what} has no elements")));
+    }
+    let all = sizes.iter().map(|(_, n)| *n).chain(others.iter().map(|&n| n.max(1)));
+    let many = all.fold(1, |product, n| u64::saturating_mul(product, n.into())) > ELEMENTS;
+    many.then(|| Outcome::Skipped("a case has 2^28 elements at most".into()))
+}
+
 /// What the suite can try: a name, and all that follows from it.
 pub trait Trial: std::fmt::Display {
     /// What it is counted with: kernel, schedule, tier.
@@ -123,8 +137,9 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     if case.memory != Memory::Separate && case.variant.input != case.variant.output {
         return Outcome::Skipped("windows of one buffer are tried with one element type only".into());
     }
-    if case.rows == 0 || case.cols == 0 {
-        return Outcome::Skipped("a case has rows and columns".into());
+    let untried = untried(&[("rows", case.rows), ("columns", case.cols)], &[]);
+    if let Some(outcome) = untried.or_else(|| self::untried(&[], &[case.rows, case.gap])) {
+        return outcome;
     }
     let data = Data::of(case);
     match execute(gpu, case, &data) {

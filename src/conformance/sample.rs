@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::case::{name_of, terms};
 use super::check::{Difference, Findings};
 use super::data::{Random, encode, stored};
-use super::run::{Outcome, Trial};
+use super::run::{Outcome, Trial, untried};
 use super::tape::{Bounds, Freedom, Loose, loose};
 use super::{Failure, Profile};
 use crate::accuracy::{Budget, RowBudget};
@@ -444,8 +444,8 @@ impl Trial for Case {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
             return Outcome::from(reason);
         }
-        if self.rows == 0 || self.cols == 0 {
-            return Outcome::Skipped("a case has rows and columns".into());
+        if let Some(outcome) = untried(&[("rows", self.rows), ("columns", self.cols)], &[self.draws]) {
+            return outcome;
         }
         let draws = Draws::of(self);
         let (got, scores) = match draws.drawn_and_scored(gpu, self.variant) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -383,7 +384,7 @@ pub fn run_with(
             let next = names.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((index, name)) = next else { break };
             forget(&mut gpu);
-            let outcome = match case(&name).map_or_else(Outcome::Skipped, |trial| trial.run(&gpu)) {
+            let outcome = match case(&name).map_or_else(Outcome::Skipped, |trial| guarded(&*trial, &gpu)) {
                 // Sizes at random need not make sense.
                 Outcome::Failed(Failure::Refused(_)) if filter.random.is_some() => {
                     Outcome::Skipped("the library refuses these sizes".into())
@@ -436,9 +437,18 @@ pub fn run_with(
     Ok(report)
 }
 
+/// Runs a case. A panic is the suite's fault, or wgpu's when a driver surprises it: the other cases are run all the same.
+fn guarded(trial: &dyn Trial, gpu: &Gpu) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| trial.run(gpu))).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
+        Outcome::Failed(Failure::Broken(format!("panicked: {text}")))
+    })
+}
+
 /// Replaces the failure that was added last by the smallest that is found from it.
 fn make_smaller(gpu: &Gpu, report: &mut Report, name: &str) {
-    let fails = |trial: &dyn Trial| match trial.run(gpu) {
+    let fails = |trial: &dyn Trial| match guarded(trial, gpu) {
         Outcome::Failed(Failure::Refused(_)) | Outcome::Passed(_) | Outcome::Skipped(_) => None,
         Outcome::Failed(failure) => Some(failure),
     };

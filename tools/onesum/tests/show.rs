@@ -233,10 +233,10 @@ fn demo_shows_the_likeliest() {
 #[test]
 fn help_documents_the_exit_codes() {
     let help = good(&["--help"]);
-    for part in ["Exit codes:", "  0  all is well", "  3  a result is further", "onesum run softmax --input"] {
+    for part in ["Exit codes:", "  0    all is well", "  3    a result is further", "onesum run softmax --input"] {
         assert!(help.contains(part), "{part}");
     }
-    for command in ["info", "run", "bench", "wgsl", "demo"] {
+    for command in ["info", "run", "bench", "conform", "wgsl", "demo"] {
         assert!(help.contains(command));
         good(&[command, "--help"]);
     }
