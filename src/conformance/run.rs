@@ -141,7 +141,9 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     if case.memory == Memory::Sharded
         && (case.variant.schedule != Schedule::Split || o.positions.is_some() || o.lengths)
     {
-        return Outcome::Skipped("shards are of split rows, and no option may speak of columns of the whole row".into());
+        return Outcome::Skipped(
+            "shards are of split rows, and no option may speak of columns of the whole row".into(),
+        );
     }
     let untried = untried(&[("rows", case.rows), ("columns", case.cols)], &[]);
     if let Some(outcome) = untried.or_else(|| self::untried(&[], &[case.rows, case.gap])) {
@@ -278,8 +280,7 @@ fn sharded(gpu: &Gpu, spec: &Spec, operands: &Operands<'_>) -> Result<Vec<Bound>
     let Matrix { rows, cols, .. } = operands.src;
     let cut = (cols / 2).next_multiple_of(4).min(cols);
     let shard = |first: u32, width: u32, sinks: bool| {
-        let window =
-            |m: Matrix<'_>| Matrix::new(m.buffer, m.rows, width).at(m.offset + u64::from(first)).with_stride(m.stride);
+        let window = |m| columns(m, first, width);
         let spec = Spec {
             shape: Shape { cols: width, ..spec.shape },
             options: Options { sinks, ..spec.options.clone() },
@@ -295,9 +296,12 @@ fn sharded(gpu: &Gpu, spec: &Spec, operands: &Operands<'_>) -> Result<Vec<Bound>
         };
         (ShardSpec { spec, first_column: first }, operands)
     };
-    // The sink is of one shard only, and no longer of any when sums are there.
-    let sums = [shard(0, cut, false), shard(cut, cols - cut, spec.options.sinks)];
-    let shares = [shard(0, cut, false), shard(cut, cols - cut, false)];
+    // The sink is of one shard only, and of none when there are sums.
+    let sinks = spec.options.sinks;
+    let has_columns = |(_, operands): &(ShardSpec, Operands<'_>)| operands.src.cols > 0;
+    let [sums, shares] = [sinks, false].map(|sinks| {
+        [shard(0, cut, sinks), shard(cut, cols - cut, false)].into_iter().filter(has_columns).collect::<Vec<_>>()
+    });
     let kernels = sums.iter().map(|(spec, _)| gpu.library.softmax_sum(spec)).collect::<Result<Vec<_>, _>>()?;
     let counts: Vec<_> = kernels.iter().zip(&sums).map(|(kernel, (_, o))| kernel.partials(o.src.cols) * 4).collect();
     let words: u32 = counts.iter().sum();
@@ -312,4 +316,8 @@ fn sharded(gpu: &Gpu, spec: &Spec, operands: &Operands<'_>) -> Result<Vec<Bound>
         bound.push(gpu.library.softmax_scale(spec)?.bind(operands, Matrix::new(&buffer, rows, words))?);
     }
     Ok(bound)
+}
+
+fn columns(m: Matrix<'_>, first: u32, count: u32) -> Matrix<'_> {
+    Matrix::new(m.buffer, m.rows, count).at(m.offset + u64::from(first)).with_stride(m.stride)
 }
