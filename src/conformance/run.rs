@@ -283,7 +283,7 @@ fn sharded(gpu: &Gpu, spec: &Spec, operands: &Operands<'_>) -> Result<Vec<Bound>
         let window = |m| columns(m, first, width);
         let spec = Spec {
             shape: Shape { cols: width, ..spec.shape },
-            options: Options { sinks, ..spec.options.clone() },
+            options: Options { sinks, ..spec.options },
             ..spec.clone()
         };
         let operands = Operands {
