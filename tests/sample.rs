@@ -7,7 +7,9 @@ use onesum::conformance::sample::{Draws, cases};
 use onesum::conformance::{Profile, run_cases};
 use onesum::host::{Gpu, adapters};
 use onesum::noise::Stream;
-use onesum::reference::{Problem, choice, choices, concrete_log_density, exp_concrete_log_density, gumbel_log_density};
+use onesum::reference::{
+    Problem, block_choice, choice, choices, concrete_log_density, exp_concrete_log_density, gumbel_log_density,
+};
 use onesum::sample::{Operands, Options, Sample, Schedule, Spec, Status, Variant};
 use onesum::shader::Dialect;
 use onesum::softmax::{self, PerRow, Shape};
@@ -130,6 +132,31 @@ fn special_values() {
     draws.temperature = Some(vec![(1_u128 << 96) as f32; 64]);
     assert_eq!(drawn(&draws, common::gpu(), "sample/stream/f32/baseline/w8l1/x4".parse().unwrap()), draws.expected());
     assert!(draws.expected().iter().all(|s| *s == Status::Column(0)));
+}
+
+/// Sampling by blocks divides by the temperature: what is beyond f32 then is infinite, and -inf is excluded.
+#[test]
+fn quotients_beyond_f32_of_blocks() {
+    let rows = [
+        ([30.0, 0.0, 1.0, 2.0, -3.0], Status::Infinite),
+        ([-30.0, -9.0, -5.0, -7.0, -30.0], Status::Empty),
+        ([-30.0, -9.0, 0.0, -7.0, -30.0], Status::Column(2)),
+    ];
+    let want = rows.map(|(_, status)| status);
+    for gpu in every_gpu() {
+        for name in ["sample/block/f32/baseline/w8l1/x1", "sample/blocksplit/f32/baseline/w8/x1"] {
+            let variant: Variant = name.parse().unwrap();
+            let mut draws = draws(3, 5);
+            draws.src = rows.iter().flat_map(|(x, _)| *x).collect();
+            draws.temperature = Some(vec![f32::MIN_POSITIVE; 3]);
+            let reference = draws.src.chunks(5).zip(&draws.seeds);
+            let quads = variant.parts(5, 1).1;
+            let reference =
+                reference.map(|(x, &seed)| block_choice(x, f32::MIN_POSITIVE, seed, quads, variant.lanes).0);
+            assert_eq!(reference.collect::<Vec<_>>(), want);
+            assert_eq!(drawn(&draws, &gpu, variant), want, "{name} on {}", gpu.info.name);
+        }
+    }
 }
 
 /// The longest rows: one below and one above what a lane of Mesa 22.3.6 would silently cut short.

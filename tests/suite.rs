@@ -72,6 +72,32 @@ fn random_cases_are_right_and_repeatable() {
     assert!(other > 0);
 }
 
+/// Sizes with which there is nothing to try are skipped, and too great ones are refused: no panic, whatever a name says.
+#[test]
+fn sizes_without_a_meaning_are_skipped() {
+    let gpu = Gpu::open(None).unwrap();
+    for name in [
+        "softmax/stream/f32/baseline/w8/x1:rows=0,cols=4",
+        "gumbel/stream/f32/baseline/w8/x1:rows=3,cols=0",
+        "router/lane/f32/baseline/w8/x4:tokens=3,experts=0,k=1",
+        "plan/serial/w8:tokens=3,experts=0,k=2,fill=duplicates",
+        "plan/serial/w8:tokens=3,experts=5,k=0,fill=hot",
+        "permute/combine/f32/w8l1/x4:tokens=1,choices=0,hidden=4",
+        "expert_choice/serial/f32/w8:tokens=3,experts=0,capacity=1,fill=ties,options=choices",
+        "stats/f32/w8l1/x1:tokens=3,experts=0,k=1",
+    ] {
+        let outcome = case(name).unwrap_or_else(|why| panic!("{name}: {why}")).run(&gpu);
+        assert!(matches!(outcome, Outcome::Skipped(_)), "{name}: {outcome:?}");
+    }
+    for name in [
+        "softmax/stream/f32/baseline/w8/x1:rows=65536,cols=4,gap=4294967295",
+        "sample/stream/f32/baseline/w8l1/x1:rows=4294967295,cols=4294967295",
+        "plan/serial/w8:tokens=4294967295,experts=4294967295,k=4294967295,fill=ascending",
+    ] {
+        assert!(case(name).err().unwrap().contains("2^28"), "{name}");
+    }
+}
+
 fn selected(patterns: &[&str], profile: Profile) -> Vec<String> {
     let patterns = patterns.iter().map(|p| p.parse().unwrap()).collect();
     Filter { patterns, profile, ..Filter::default() }.cases().map(|c| c.to_string()).collect()

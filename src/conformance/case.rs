@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::data::options;
 use crate::softmax::{Dtype, Schedule, Variant};
 
 /// Logits with a reason.
@@ -108,7 +109,7 @@ impl Memory {
     ];
 
     /// Whether input and output are in one buffer.
-    pub(super) fn is_shared(self) -> bool {
+    pub(super) fn is_one_buffer(self) -> bool {
         !matches!(self, Self::Separate | Self::Sharded)
     }
 }
@@ -230,6 +231,14 @@ pub struct Case {
     pub options: OptionSet,
     /// How operands lie in memory.
     pub memory: Memory,
+}
+
+impl Case {
+    /// Whether its rows may be cut: shards are of split rows, and no option may speak of columns of the whole row.
+    pub(super) fn has_shards(&self) -> bool {
+        let options = options(self);
+        self.variant.schedule == Schedule::Split && options.positions.is_none() && !options.lengths
+    }
 }
 
 impl fmt::Display for Case {
@@ -356,7 +365,7 @@ fn of(variant: Variant, n: usize) -> Vec<Case> {
         let cols = variant.max_columns().min(1024);
         list.push(Case { rows: 6, cols, fill, options: OptionSet::Temperature, ..plain });
     }
-    for (i, (memory, _)) in Memory::ALL.into_iter().enumerate().filter(|(_, (memory, _))| memory.is_shared()) {
+    for (i, (memory, _)) in Memory::ALL.into_iter().enumerate().filter(|(_, (memory, _))| memory.is_one_buffer()) {
         let same = variant.input == variant.output;
         if same && (f32_only || (i + n).is_multiple_of(3)) {
             let (_, cols) = shapes[(i + n) % shapes.len()];
@@ -364,13 +373,13 @@ fn of(variant: Variant, n: usize) -> Vec<Case> {
         }
     }
     if variant.schedule == Schedule::Split {
-        let whole = [OptionSet::Causal, OptionSet::Alibi, OptionSet::Lengths, OptionSet::Attention, OptionSet::Sampler];
-        let options = OptionSet::ALL.into_iter().map(|(options, _)| options).filter(|options| !whole.contains(options));
-        for (i, options) in options.enumerate().filter(|(i, _)| f32_only || (i + n).is_multiple_of(6)) {
+        let sharded = OptionSet::ALL.into_iter().enumerate().map(|(i, (options, _))| {
             let (_, cols) = shapes[(i * 3 + n) % shapes.len()];
             let fill = [Fill::Uniform, Fill::RowsExcluded, Fill::Ties, Fill::AboveOverflow][(n + i) % 4];
-            list.push(Case { rows: 7, cols, fill, options, memory: Memory::Sharded, ..plain });
-        }
+            (i, Case { rows: 7, cols, fill, options, memory: Memory::Sharded, ..plain })
+        });
+        let some = sharded.filter(|(i, case)| case.has_shards() && (f32_only || (i + n).is_multiple_of(6)));
+        list.extend(some.map(|(_, case)| case));
     }
     list
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::case::{in_quick, name_of, shapes, terms};
 use super::check::{Difference, Findings, Layout, PATTERN};
 use super::data::{Random, decode, encode, stored};
-use super::run::{Outcome, Trial, untried};
+use super::run::{Outcome, Trial, without};
 use super::sample::{Fill, logit};
 use super::tape::{Freedom, loose};
 use super::{Failure, Profile};
@@ -221,7 +221,7 @@ impl Trial for Case {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
             return Outcome::from(reason);
         }
-        if let Some(outcome) = untried(&[("rows", self.rows), ("columns", self.cols)], &[]) {
+        if let Some(outcome) = without(&[("rows", self.rows), ("columns", self.cols)]) {
             return outcome;
         }
         let data = Data::of(self);

@@ -7,7 +7,7 @@ use super::case::{name_of, terms};
 use super::check::same_words;
 use super::data::Random;
 use super::guarded::Guarded;
-use super::run::{Outcome, Trial, untried};
+use super::run::{Outcome, Trial, without};
 use super::{Failure, Profile};
 use crate::host::{Gpu, HostError};
 use crate::plan::{Arguments, Capacity, NONE, Operands, Outputs, Priority, Schedule, Spec, Variant};
@@ -413,7 +413,7 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     if let Err(reason) = case.variant.supported(gpu.library.caps()) {
         return Outcome::from(reason);
     }
-    if let Some(outcome) = untried(&[("experts", case.experts), ("choices", case.k)], &[case.tokens]) {
+    if let Some(outcome) = without(&[("experts", case.experts), ("choices", case.k)]) {
         return outcome;
     }
     let data = Data::of(case);

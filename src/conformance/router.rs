@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::case::{name_of, terms};
 use super::check::{Difference, Findings, same_words};
 use super::data::{Random, encode, stored};
-use super::run::{Outcome, Trial, untried};
+use super::run::{Outcome, Trial, without};
 use super::{Failure, Profile};
 use crate::accuracy::route_budgets;
 use crate::host::{Gpu, HostError};
@@ -624,7 +624,7 @@ impl Trial for Case {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
             return Outcome::from(reason);
         }
-        if let Some(outcome) = untried(&[("tokens", self.tokens), ("experts", self.experts)], &[]) {
+        if let Some(outcome) = without(&[("tokens", self.tokens), ("experts", self.experts)]) {
             return outcome;
         }
         let data = Data::of(self);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::case::{name_of, terms};
 use super::check::{Difference, Findings};
 use super::data::{Random, encode, stored};
-use super::run::{Outcome, Trial, untried};
+use super::run::{Outcome, Trial, without};
 use super::tape::{Bounds, Freedom, Loose, loose};
 use super::{Failure, Profile};
 use crate::accuracy::{Budget, RowBudget};
@@ -445,7 +445,7 @@ impl Trial for Case {
         if let Err(reason) = self.variant.supported(gpu.library.caps()) {
             return Outcome::from(reason);
         }
-        if let Some(outcome) = untried(&[("rows", self.rows), ("columns", self.cols)], &[self.draws]) {
+        if let Some(outcome) = without(&[("rows", self.rows), ("columns", self.cols)]) {
             return outcome;
         }
         let draws = Draws::of(self);

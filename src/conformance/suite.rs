@@ -384,7 +384,7 @@ pub fn run_with(
             let next = names.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((index, name)) = next else { break };
             forget(&mut gpu);
-            let outcome = match case(&name).map_or_else(Outcome::Skipped, |trial| guarded(&*trial, &gpu)) {
+            let outcome = match case(&name).map_or_else(Outcome::Skipped, |trial| caught(&*trial, &gpu)) {
                 // Sizes at random need not make sense.
                 Outcome::Failed(Failure::Refused(_)) if filter.random.is_some() => {
                     Outcome::Skipped("the library refuses these sizes".into())
@@ -438,7 +438,7 @@ pub fn run_with(
 }
 
 /// Runs a case. A panic is the suite's fault, or wgpu's when a driver surprises it: the other cases are run all the same.
-fn guarded(trial: &dyn Trial, gpu: &Gpu) -> Outcome {
+fn caught(trial: &dyn Trial, gpu: &Gpu) -> Outcome {
     catch_unwind(AssertUnwindSafe(|| trial.run(gpu))).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
@@ -448,7 +448,7 @@ fn guarded(trial: &dyn Trial, gpu: &Gpu) -> Outcome {
 
 /// Replaces the failure that was added last by the smallest that is found from it.
 fn make_smaller(gpu: &Gpu, report: &mut Report, name: &str) {
-    let fails = |trial: &dyn Trial| match guarded(trial, gpu) {
+    let fails = |trial: &dyn Trial| match caught(trial, gpu) {
         Outcome::Failed(Failure::Refused(_)) | Outcome::Passed(_) | Outcome::Skipped(_) => None,
         Outcome::Failed(failure) => Some(failure),
     };
@@ -456,5 +456,40 @@ fn make_smaller(gpu: &Gpu, report: &mut Report, name: &str) {
         && let Some(last) = report.failures.last_mut()
     {
         *last = Failed { from: Some(name.to_owned()), ..Failed::new(smaller, &failure) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What panics has failed, and says why.
+    #[test]
+    fn a_panic_is_a_failure() {
+        struct Panics;
+
+        impl std::fmt::Display for Panics {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "panics")
+            }
+        }
+
+        impl Trial for Panics {
+            fn kind(&self) -> String {
+                "none".into()
+            }
+
+            fn measured(&self) -> bool {
+                false
+            }
+
+            fn run(&self, _: &Gpu) -> Outcome {
+                panic!("{} is too many", 3)
+            }
+        }
+
+        let gpu = Gpu::open(None).unwrap();
+        let want = Outcome::Failed(Failure::Broken("panicked: 3 is too many".into()));
+        assert_eq!(caught(&Panics, &gpu), want);
     }
 }

@@ -57,7 +57,7 @@ fn none_to_draw(logits: &[f32], temperature: f32) -> Option<Status> {
 }
 
 /// What sampling by blocks chooses in exact arithmetic, and its least lead over the runner-up at any level: with a lead near 0,
-/// rounding may choose another. A part of the row is `part_quads` quads; block b of a part, the quads q of it with q % blocks = b.
+/// rounding may choose another. Quotients of logit and temperature beyond f32 are infinite, as in softmax. A part of the row is `part_quads` quads; block b of a part, the quads q of it with q % blocks = b.
 #[must_use]
 pub fn block_choice(logits: &[f32], temperature: f32, stream: Stream, part_quads: u32, blocks: u32) -> (Status, f64) {
     if let Some(status) = none_to_draw(logits, temperature) {
@@ -66,11 +66,15 @@ pub fn block_choice(logits: &[f32], temperature: f32, stream: Stream, part_quads
     if temperature == 0.0 {
         return (choice(logits, 0.0, stream), f64::INFINITY);
     }
-    // As in softmax, a quotient beyond f32 is infinite.
-    if logits.iter().any(|&x| x / temperature == f32::INFINITY) {
+    let quotient = |&x: &f32| {
+        let exact = f64::from(x) / f64::from(temperature);
+        let rounded = exact as f32;
+        if rounded.is_infinite() { f64::from(rounded) } else { exact }
+    };
+    let x: Vec<f64> = logits.iter().map(quotient).collect();
+    if x.contains(&f64::INFINITY) {
         return (Status::Infinite, f64::INFINITY);
     }
-    let x: Vec<f64> = logits.iter().map(|&x| f64::from(x) / f64::from(temperature)).collect();
     let peak = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if peak == f64::NEG_INFINITY {
         return (Status::Empty, f64::INFINITY);
