@@ -217,15 +217,14 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
         seeds: o.gumbel.then(|| PerRow::each(Matrix::new(&seeds, case.rows, 4))),
         ..Operands::new(window(&src, src_offset), window(&dst, dst_at))
     };
-    let bound = match case.memory {
-        Memory::Sharded => sharded(gpu, &spec, &operands)?,
-        _ => {
-            let kernel = gpu.library.softmax(&spec)?;
-            let scratch = gpu.allocate(kernel.scratch_bytes(case.rows, case.cols).max(PARTIAL_BYTES))?;
-            let words = Matrix::new(&scratch, 1, (scratch.size() / 4) as u32);
-            let scratch = (variant.schedule == Schedule::Split).then_some(words);
-            vec![kernel.bind_with(&Operands { scratch, ..operands })?]
-        }
+    let bound = if case.memory == Memory::Sharded {
+        sharded(gpu, &spec, &operands)?
+    } else {
+        let kernel = gpu.library.softmax(&spec)?;
+        let scratch = gpu.allocate(kernel.scratch_bytes(case.rows, case.cols).max(PARTIAL_BYTES))?;
+        let words = Matrix::new(&scratch, 1, (scratch.size() / 4) as u32);
+        let scratch = (variant.schedule == Schedule::Split).then_some(words);
+        vec![kernel.bind_with(&Operands { scratch, ..operands })?]
     };
 
     let layout = Layout { offset: dst_at, stride, rows, cols };
@@ -268,7 +267,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
 /// A softmax of rows cut in two, as if the halves were on two devices.
 fn sharded(gpu: &Gpu, spec: &Spec, operands: &Operands<'_>) -> Result<Vec<Bound>, HostError> {
     let Matrix { rows, cols, .. } = operands.src;
-    let cut = (cols / 2).next_multiple_of(4).min(cols);
+    let cut = cols.div_ceil(2).next_multiple_of(4).min(cols);
     let shard = |first: u32, width: u32, sinks: bool| {
         let window = |m| columns(m, first, width);
         let spec = Spec {
@@ -285,7 +284,7 @@ fn sharded(gpu: &Gpu, spec: &Spec, operands: &Operands<'_>) -> Result<Vec<Bound>
         };
         (ShardSpec { spec, first_column: first }, operands)
     };
-    // The sink is of one shard only, and of none when there are sums.
+    // The sink is of one shard only, which has columns, and of none when there are sums.
     let sinks = spec.options.sinks;
     let has_columns = |(_, operands): &(ShardSpec, Operands<'_>)| operands.src.cols > 0;
     let [sums, shares] = [sinks, false].map(|sinks| {

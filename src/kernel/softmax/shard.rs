@@ -22,7 +22,8 @@ const LAST_COLUMN: u32 = 0x7fff_fff0;
 /// Causal masks, `ALiBi`, and valid lengths are not offered here: they speak of columns of the whole row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardSpec {
-    /// As for whole rows. `shape` is the shard's; sinks belong to one shard only.
+    /// As for whole rows. `shape` is the shard's; sinks belong to one shard only, which has columns: one
+    /// without leaves no partial sum, and its sinks would be lost.
     pub spec: Spec,
     /// The column of the whole row that the shard begins with: decides which of several equal logits is the arg
     /// max at temperature 0.
