@@ -1,12 +1,18 @@
 //! `onesum bench`: speed, beside a copy kernel and rival algorithms in the same run.
 
+mod chart;
+mod compare;
 pub mod contest;
+mod group;
+mod markdown;
 pub mod permuting;
 mod raw;
+pub mod record;
 pub mod report;
 pub mod rounds;
 pub mod routing;
 pub mod sampling;
+mod splice;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -52,6 +58,9 @@ Examples:
                                                      nothing; plan, load and expert choice beside it
   onesum bench permute                               dispatch and combine of tokens, against a copy
   onesum bench route --shape 4096x256x8 --variant router/row/f32/baseline/w256l32/x4
+  onesum bench compare before.json after.json        what became slower; exit code 3 if anything did
+  onesum bench plot bench.json -o bench.svg          bandwidth against columns
+  onesum bench report bench.json --into README.md    measured tables between a document's markers
 
 Method: uniform random logits in [-10, 10) from a fixed seed. Every variant's result is held
 against the CPU reference (on a sample of rows) before it is timed; one outside its error
@@ -68,8 +77,10 @@ CPU's to the bit, the load within its error budget. Of permutations, 'x copy' is
 
 /// Measure speed against a copy kernel and rival algorithms.
 #[derive(clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    records: Option<Records>,
     /// Measure the variants whose names contain this [default: the chosen one, the best of each
     /// other schedule, and the rivals]
     #[arg(value_name = "FILTER")]
@@ -83,6 +94,9 @@ pub struct Args {
     /// Write records as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write the tables as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
@@ -96,6 +110,14 @@ pub struct Args {
     /// Rounds per shape
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     repeats: Option<u32>,
+}
+
+/// What is done with the records of earlier runs.
+#[derive(clap::Subcommand)]
+enum Records {
+    Compare(compare::Args),
+    Plot(chart::Args),
+    Report(splice::Args),
 }
 
 /// `2048x4096`, `4096x256x8`.
@@ -197,7 +219,13 @@ fn shapes(args: &Args, subject: Subject) -> Result<Vec<(u32, u32, u32)>, Failure
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    for path in [&args.json, &args.csv].into_iter().flatten() {
+    match &args.records {
+        Some(Records::Compare(args)) => return compare::run(args),
+        Some(Records::Plot(args)) => return chart::run(args),
+        Some(Records::Report(args)) => return splice::run(args),
+        None => {}
+    }
+    for path in [&args.json, &args.csv, &args.markdown].into_iter().flatten() {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         if folder.is_some_and(|f| !f.is_dir()) {
             return Err(Failure::error(format!("{}: cannot write: there is no such folder", path.display())));
@@ -237,13 +265,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             _ => tell(&one_shape(&gpu, &plan, shape, filter)?)?,
         }
     }
-    let report = report::Report::new(&gpu, &plan, records);
+    let report = record::Report::new(&gpu, &plan, records);
     let mut files = Files::default();
     if let Some(path) = &args.json {
         files.text(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
     if let Some(path) = &args.csv {
-        files.text(path, &report.csv())?;
+        files.text(path, &report.csv()?)?;
+    }
+    if let Some(path) = &args.markdown {
+        files.text(path, &markdown::document(&report))?;
     }
     files.commit()?;
     if report.wrong() > 0 {

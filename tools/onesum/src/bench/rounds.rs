@@ -56,7 +56,7 @@ impl Plan {
 }
 
 /// Median and quartiles.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Spread {
     /// A quarter is below.
     pub q1: f64,
@@ -99,6 +99,8 @@ pub enum Standing {
 pub struct Timing {
     /// Seconds per dispatch.
     pub seconds: Spread,
+    /// The process's CPU time of the same, where the adapter runs on the CPU.
+    pub cpu_seconds: Option<Spread>,
     /// Time per byte over the yardstick's of the same round.
     pub ratio: Spread,
     /// The same of the process's CPU time, where the adapter runs on the CPU.
@@ -213,6 +215,7 @@ impl Runner {
         let seconds = Spread::of(self.samples.iter().map(|s| s.seconds));
         Timing {
             seconds,
+            cpu_seconds: cpu.then(|| Spread::of(self.samples.iter().map(|s| s.cpu))),
             ratio: Spread::of(rounds().map(|(own, unit)| own.seconds / unit.seconds * scale)),
             cpu_ratio: cpu.then(|| Spread::of(rounds().map(|(own, unit)| own.cpu / unit.cpu * scale))),
             bandwidth: self.bytes as f64 / seconds.median,
