@@ -1,14 +1,20 @@
 //! `onesum bench`: speed, beside a copy kernel and rival algorithms in the same run.
 
+mod chart;
+mod compare;
 pub mod contest;
 pub mod definitions;
+mod group;
+mod markdown;
 mod permuting;
 mod raw;
-pub mod report;
+pub mod record;
+mod report;
 pub mod rounds;
 mod routing;
 mod sampling;
 mod select;
+mod splice;
 mod variants;
 
 use std::path::PathBuf;
@@ -22,6 +28,7 @@ use crate::failure::Failure;
 use crate::tensor::Files;
 use crate::terminal::say;
 use definitions::{Case, Check, Definition, Preset, Size, Types, Work};
+use record::Report;
 use rounds::{Outcome, Plan};
 use select::Wish;
 
@@ -38,6 +45,9 @@ Examples:
   onesum bench route --variant chosen plan/          the routing, and with every plan
   onesum bench --shape 300x5000                      without a name: of softmax
   onesum bench --definitions mine.toml               of one's own; benches/definitions/README.md has the form
+  onesum bench compare before.json after.json        what became slower; exit code 3 if anything did
+  onesum bench plot bench.json -o bench.svg          bandwidth against columns
+  onesum bench report bench.json --into README.md    measured tables between a document's markers
 
 A whole name means that definition, a part of one all in the preset (or in all) that have it.
 
@@ -62,8 +72,10 @@ is per byte read and written.";
 
 /// Measure speed against a copy kernel and rival algorithms.
 #[derive(clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    records: Option<Records>,
     /// Measure the definitions whose names contain one of these [default: all of the preset]
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
@@ -85,6 +97,9 @@ pub struct Args {
     /// Write records as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write the tables as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
@@ -104,15 +119,24 @@ pub struct Args {
     repeats: Option<u32>,
 }
 
+/// What is done with the records of earlier runs.
+#[derive(clap::Subcommand)]
+enum Records {
+    Compare(compare::Args),
+    Plot(chart::Args),
+    Report(splice::Args),
+}
+
 impl Args {
     fn preset(&self) -> Option<Preset> {
         if self.quick { Some(Preset::Quick) } else { self.preset }
     }
 
-    /// Nothing was asked for: a first impression it is.
-    fn is_quick(&self) -> bool {
+    /// The preset that all of what is measured is of; where nothing was asked for, a first impression.
+    fn preset_run(&self) -> Option<Preset> {
         let nothing = self.filters.is_empty() && self.shapes.is_empty() && self.types.is_empty() && self.variants.is_empty();
-        self.preset() == Some(Preset::Quick) || (self.preset.is_none() && self.definitions.is_none() && nothing)
+        let usual = (nothing && self.definitions.is_none()).then_some(Preset::Quick);
+        self.preset().or(usual)
     }
 
     /// What is measured.
@@ -139,7 +163,13 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    for path in [&args.json, &args.csv].into_iter().flatten() {
+    match &args.records {
+        Some(Records::Compare(args)) => return compare::run(args),
+        Some(Records::Plot(args)) => return chart::run(args),
+        Some(Records::Report(args)) => return splice::run(args),
+        None => {}
+    }
+    for path in [&args.json, &args.csv, &args.markdown].into_iter().flatten() {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         if folder.is_some_and(|f| !f.is_dir()) {
             return Err(Failure::error(format!("{}: cannot write: there is no such folder", path.display())));
@@ -150,7 +180,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return say(&list(&chosen));
     }
     let gpu = device::open(args.adapter.as_deref())?;
-    let mut plan = Plan::new(&gpu, args.is_quick(), args.repeats)?;
+    let mut plan = Plan::new(&gpu, args.preset_run() == Some(Preset::Quick), args.repeats)?;
     say(&format!("{}\n{}\n", Adapter::new(&gpu.info).line(), plan.line()))?;
     let cases: Vec<_> = chosen.iter().flat_map(Definition::cases).collect();
     let mut records = Vec::new();
@@ -174,13 +204,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if records.is_empty() {
         return Err(Failure::error("nothing was measured: no variant that was asked for runs here with this shape"));
     }
-    let report = report::Report::new(&gpu, &plan, records);
+    let report = Report { preset: args.preset_run().map(|p| p.name().to_owned()), ..Report::new(&gpu, &plan, records) };
     let mut files = Files::default();
     if let Some(path) = &args.json {
         files.text(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
     if let Some(path) = &args.csv {
-        files.text(path, &report.csv())?;
+        files.text(path, &report.csv()?)?;
+    }
+    if let Some(path) = &args.markdown {
+        files.text(path, &markdown::document(&report))?;
     }
     files.commit()?;
     if report.wrong() > 0 {
@@ -209,7 +242,7 @@ fn too_large(gpu: &Gpu, case: &Case<'_>) -> Option<String> {
     let width = case.types.input.bytes().max(case.types.output.bytes());
     // A permutation has a row for each choice.
     let times = if matches!(case.definition.work, Work::Permute(_)) { choices.max(1) } else { 1 };
-    let needed = u64::from(rows) * u64::from(cols) * u64::from(times) * width;
+    let needed = u64::from(rows).saturating_mul(u64::from(cols)).saturating_mul(u64::from(times) * width);
     let most = gpu.library.caps().max_binding_bytes.min(gpu.device.limits().max_buffer_size);
     (needed > most).then(|| format!("a matrix of {needed} bytes, where this device binds at most {most}"))
 }

@@ -9,7 +9,7 @@ use onesum::softmax::{Dtype, Shape, Tier, Variant};
 use onesum::{BuildError, Caps, expert_choice, host, permute, plan, router, sample, stats};
 use serde::Serialize;
 
-use crate::bench::definitions::{Definition, Preset, Size, Work, built_in};
+use crate::bench::definitions::{Definition, Size, built_in};
 use crate::failure::Failure;
 use crate::terminal::{quietly, say, say_json};
 
@@ -298,8 +298,7 @@ fn selected(caps: &Caps, all: &[Definition]) -> Vec<Selected> {
         let variant = Variant::select(caps, &size.shape(), Dtype::F32, Dtype::F32);
         Selected { rows: size.rows, cols: size.cols, variant: variant.to_string() }
     });
-    let sampling = |d: &&Definition| matches!(d.work, Work::Sample(o) if o.k == 1) && d.presets.contains(&Preset::Llm);
-    let sample = all.iter().filter(sampling).flat_map(|d| &d.sizes).map(|size| {
+    let sample = of_name(all, "sample").map(|size| {
         let variant = sample::Variant::select(caps, &size.shape(), Dtype::F32, 1);
         Selected { rows: size.rows, cols: size.cols, variant: variant.to_string() }
     });

@@ -232,7 +232,6 @@ impl<'a> Contest<'a> {
         let entrants = self.entrants.iter().map(|(variant, candidate)| {
             let standing = match candidate {
                 Ok((runner, verdict)) => Standing::Timed(Timing {
-                    limit: Some(copy.limit(runner)),
                     // Log-probabilities are judged by absolute errors.
                     worst_ulp: (!self.options.log).then_some(verdict.worst_ulp.unwrap_or(0.0)),
                     rows_checked: verdict.rows,
@@ -249,14 +248,13 @@ impl<'a> Contest<'a> {
             Entrant { name, role, over: Yardstick::Copy, standing }
         });
         let entrants = entrants.collect();
-        let unit = Timing { limit: Some(copy.limit(copy)), ..copy.timing(copy, plan) };
         Ok(Outcome {
             label: Label::default(),
             shape: (self.shape.rows, self.shape.cols),
             choices: None,
             title: format!("{} x {}", self.shape.rows, self.shape.cols),
             yardstick: Yardstick::Copy,
-            unit: (copy_name.to_string(), unit),
+            unit: (copy_name.to_string(), copy.timing(copy, plan)),
             entrants,
         })
     }

@@ -300,17 +300,17 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// By which two runs are compared: `sample-llama3/8x128256/f32:temperature=0.7`.
+    /// What the names of its records begin with: `sample-llama3/8x128256/f32/temperature=0.7`.
     pub fn name(&self) -> String {
         let Definition { name, options, .. } = self.definition;
-        let colon = if options.is_empty() { "" } else { ":" };
-        format!("{name}/{}/{}{colon}{options}", self.size, self.types)
+        let slash = if options.is_empty() { "" } else { "/" };
+        format!("{name}/{}/{}{slash}{options}", self.size, self.types)
     }
 
     /// For records.
     pub fn label(&self) -> Label {
-        let Definition { kernel, options, .. } = self.definition;
-        Label { name: self.name(), kernel: kernel.name(), dtype: self.types.to_string(), options: options.clone() }
+        let Definition { name, options, .. } = self.definition;
+        Label { definition: name.clone(), dtype: self.types.to_string(), options: options.clone() }
     }
 
     /// What does not go together.

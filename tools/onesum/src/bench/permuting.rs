@@ -231,11 +231,7 @@ impl<'a> Contest<'a> {
         let Shape { tokens, choices, hidden, .. } = self.data.shape;
         let entrants = self.entries.iter().map(|(name, role, entry)| {
             let standing = match entry {
-                Ok((runner, rows)) => Standing::Timed(Timing {
-                    limit: Some(copy.limit(runner)),
-                    rows_checked: *rows,
-                    ..runner.timing(&copy, plan)
-                }),
+                Ok((runner, rows)) => Standing::Timed(Timing { rows_checked: *rows, ..runner.timing(&copy, plan) }),
                 Err(standing) => standing.clone(),
             };
             Entrant { name: name.clone(), role, over: Yardstick::Copy, standing }
@@ -247,7 +243,7 @@ impl<'a> Contest<'a> {
             choices: Some(choices),
             title: format!("{tokens} tokens of {hidden} {}, {choices} choices", self.data.dtype.name()),
             yardstick: Yardstick::Copy,
-            unit: (copy_name.to_string(), Timing { limit: Some(copy.limit(&copy)), ..copy.timing(&copy, plan) }),
+            unit: (copy_name.to_string(), copy.timing(&copy, plan)),
             entrants,
         })
     }

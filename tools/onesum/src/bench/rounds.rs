@@ -19,8 +19,8 @@ pub struct Plan {
     pub checked: usize,
     /// The adapter runs on the CPU, so that the process's CPU time means something.
     pub cpu: bool,
-    /// Seconds from submit to done of a pass with nothing in it, median: part of every time that is taken so.
-    pub empty_submit: f64,
+    /// Seconds from submit to done of a pass with nothing in it: part of every time that is taken so.
+    pub empty_submit: Spread,
     clock: Clock,
 }
 
@@ -93,23 +93,23 @@ impl Plan {
 
     /// One line for people.
     pub fn line(&self) -> String {
-        let empty = self.empty_submit * 1e6;
+        let empty = self.empty_submit.median * 1e6;
         let (rounds, method, rotate) = (self.repeats, self.method(), self.rotate >> 20);
         format!("{rounds} rounds, {method} (an empty submit: {empty:.0} us), buffers rotate over {rotate} MiB")
     }
 }
 
-fn empty_submit(gpu: &Gpu, clock: &Clock) -> Result<f64, HostError> {
+fn empty_submit(gpu: &Gpu, clock: &Clock) -> Result<Spread, HostError> {
     let nothing = || clock.time(gpu, std::iter::empty::<&Bound>());
     for _ in 0..3 {
         nothing()?;
     }
     let times = (0..EMPTY_SUBMITS).map(|_| Ok(nothing()?.wall)).collect::<Result<Vec<_>, HostError>>()?;
-    Ok(Spread::of(times.into_iter()).median)
+    Ok(Spread::of(times.into_iter()))
 }
 
 /// Median and quartiles.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Spread {
     /// A quarter is below.
     pub q1: f64,
@@ -135,9 +135,19 @@ impl Spread {
         Self { q1: at(0.25), median: at(0.5), q3: at(0.75) }
     }
 
+    /// In another unit.
+    pub fn scaled(self, by: f64) -> Self {
+        Self { q1: self.q1 * by, median: self.median * by, q3: self.q3 * by }
+    }
+
+    /// The interquartile range over the median.
+    pub fn relative(&self) -> f64 {
+        (self.q3 - self.q1) / self.median
+    }
+
     /// Whether times of a yardstick scatter so much that small differences mean nothing.
     pub fn is_noisy(&self) -> bool {
-        self.q3 - self.q1 > NOISY * self.median
+        self.relative() > NOISY
     }
 }
 
@@ -157,29 +167,20 @@ pub enum Standing {
 pub struct Timing {
     /// Seconds per dispatch.
     pub seconds: Spread,
+    /// The process's CPU time of the same, where the adapter runs on the CPU.
+    pub cpu_seconds: Option<Spread>,
     /// Time per byte over the yardstick's of the same round.
     pub ratio: Spread,
     /// The same of the process's CPU time, where the adapter runs on the CPU.
     pub cpu_ratio: Option<Spread>,
     /// Bytes per second of ideal traffic.
     pub bandwidth: f64,
-    /// What the adapter can do; none where work is too small to be bound by memory.
-    pub limit: Option<Limit>,
     /// Seconds from a specification to the end of the first dispatch, with nothing compiled before.
     pub first_use: Option<f64>,
     /// From the reference, on the rows checked; none of what is exact or nothing.
     pub worst_ulp: Option<f64>,
     /// Rows checked.
     pub rows_checked: usize,
-}
-
-/// The bandwidth of the kernel that only copies, or only reads, in the same rounds.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// Bytes per second.
-    pub bandwidth: f64,
-    /// Of it, what the competitor's ideal traffic comes to: median over rounds.
-    pub fraction: f64,
 }
 
 /// What all times of a contest are divided by.
@@ -210,9 +211,8 @@ impl Yardstick {
 /// What was measured, for records.
 #[derive(Clone, Debug, Default)]
 pub struct Label {
-    /// By which two runs are compared.
-    pub name: String,
-    pub kernel: &'static str,
+    /// The definition's name.
+    pub definition: String,
     /// `f32`, `f16-f32`.
     pub dtype: String,
     /// `temperature=0.7`.
@@ -303,20 +303,14 @@ impl Runner {
         let seconds = Spread::of(self.samples.iter().map(|s| s.seconds));
         Timing {
             seconds,
+            cpu_seconds: plan.cpu.then(|| Spread::of(self.samples.iter().map(|s| s.cpu))),
             ratio: ratio(|s| s.seconds),
             cpu_ratio: plan.cpu.then(|| ratio(|s| s.cpu)),
             bandwidth: self.bytes as f64 / seconds.median,
-            limit: None,
             first_use: self.first_use,
             worst_ulp: None,
             rows_checked: 0,
         }
-    }
-
-    /// As the limit of another, in the same rounds.
-    pub fn limit(&self, of: &Self) -> Limit {
-        let seconds = Spread::of(self.samples.iter().map(|s| s.seconds)).median;
-        Limit { bandwidth: self.bytes as f64 / seconds, fraction: 1.0 / of.over(self, |s| s.seconds).median }
     }
 
     fn over(&self, base: &Self, of: fn(&Elapsed) -> f64) -> Spread {

@@ -359,19 +359,13 @@ impl<'a> Contest<'a> {
         };
         let timed = self.entries.iter_mut().filter_map(|e| e.candidate.as_mut().ok());
         take_turns(self.gpu, plan, std::iter::once(&mut unit).chain(timed), tell)?;
-        // An empty dispatch is no limit of bandwidth.
-        let limit = |runner: &Runner| (yardstick == Yardstick::Read).then(|| unit.limit(runner));
         let entrants = self.entries.iter().map(|entry| {
             let base = match (entry.over, &self.entries[0].candidate) {
                 (Yardstick::Route, Ok(route)) => route,
                 _ => &unit,
             };
             let standing = match &entry.candidate {
-                Ok(runner) => Standing::Timed(Timing {
-                    limit: limit(runner),
-                    rows_checked: entry.checked,
-                    ..runner.timing(base, plan)
-                }),
+                Ok(runner) => Standing::Timed(Timing { rows_checked: entry.checked, ..runner.timing(base, plan) }),
                 Err(standing) => standing.clone(),
             };
             Entrant { name: entry.name.clone(), role: entry.role, over: entry.over, standing }
@@ -384,7 +378,7 @@ impl<'a> Contest<'a> {
             choices: Some(choices),
             title: format!("{rows} token{}, {choices} of {cols} experts", if rows == 1 { "" } else { "s" }),
             yardstick,
-            unit: (name, Timing { limit: limit(&unit), ..unit.timing(&unit, plan) }),
+            unit: (name, unit.timing(&unit, plan)),
             entrants,
         })
     }

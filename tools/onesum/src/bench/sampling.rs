@@ -265,11 +265,9 @@ impl<'a> Contest<'a> {
         take_turns(self.gpu, self.plan, std::iter::once(&mut read).chain(timed), tell)?;
         let entrants = self.entrants.iter().map(|(name, role, candidate)| {
             let standing = match candidate {
-                Ok(runner) => Standing::Timed(Timing {
-                    limit: Some(read.limit(runner)),
-                    rows_checked: self.checked.len(),
-                    ..runner.timing(&read, self.plan)
-                }),
+                Ok(runner) => {
+                    Standing::Timed(Timing { rows_checked: self.checked.len(), ..runner.timing(&read, self.plan) })
+                }
                 Err(standing) => standing.clone(),
             };
             Entrant { name: name.clone(), role, over: Yardstick::Read, standing }
@@ -281,7 +279,7 @@ impl<'a> Contest<'a> {
             title: format!("{} x {}", self.shape.rows, self.shape.cols),
             yardstick: Yardstick::Read,
             entrants: entrants.collect(),
-            unit: (name, Timing { limit: Some(read.limit(&read)), ..read.timing(&read, self.plan) }),
+            unit: (name, read.timing(&read, self.plan)),
         })
     }
 }
