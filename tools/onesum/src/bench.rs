@@ -17,6 +17,7 @@ mod select;
 mod splice;
 mod variants;
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -134,7 +135,8 @@ impl Args {
 
     /// The preset that all of what is measured is of; where nothing was asked for, a first impression.
     fn preset_run(&self) -> Option<Preset> {
-        let nothing = self.filters.is_empty() && self.shapes.is_empty() && self.types.is_empty() && self.variants.is_empty();
+        let nothing =
+            self.filters.is_empty() && self.shapes.is_empty() && self.types.is_empty() && self.variants.is_empty();
         let usual = (nothing && self.definitions.is_none()).then_some(Preset::Quick);
         self.preset().or(usual)
     }
@@ -228,9 +230,10 @@ fn list(chosen: &[Definition]) -> String {
     for definition in chosen {
         let presets: Vec<_> = definition.presets.iter().map(|p| p.name()).collect();
         let (kernel, about) = (definition.kernel.name(), &definition.about);
-        text += &format!("{} ({kernel}; {}): {about}\n", definition.name, presets.join(", "));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} ({kernel}; {}): {about}", definition.name, presets.join(", "));
         for case in definition.cases() {
-            text += &format!("  {}\n", case.name());
+            let _ = writeln!(text, "  {}", case.name());
         }
     }
     text

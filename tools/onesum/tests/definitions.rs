@@ -9,9 +9,12 @@ use serde_json::Value;
 #[test]
 fn presets_are_listed() {
     let list = |preset| good(&["bench", "--list", "--preset", preset]);
-    let cases = |text: &str| text.lines().filter(|l| l.starts_with("  ")).map(|l| l.trim().to_owned()).collect::<Vec<_>>();
+    let cases =
+        |text: &str| text.lines().filter(|l| l.starts_with("  ")).map(|l| l.trim().to_owned()).collect::<Vec<_>>();
     let paper = cases(&list("paper"));
-    assert!(paper.contains(&"two-pass/32768x128/f32".to_owned()) && paper.contains(&"two-pass/1x10000000/f32".to_owned()));
+    assert!(
+        paper.contains(&"two-pass/32768x128/f32".to_owned()) && paper.contains(&"two-pass/1x10000000/f32".to_owned())
+    );
     let llm = cases(&list("llm"));
     for name in [
         "attention-llama3-8b-prefill/2048x4096/f16/queries=64,scale=0.088388346",
@@ -98,7 +101,8 @@ fn options_are_checked_too() {
     let results = report["results"].as_array().unwrap();
     let of = |definition: &str| results.iter().filter(|r| r["definition"] == definition).collect::<Vec<_>>();
     for (definition, competitors) in [("relaxed", 2), ("logarithms", 2), ("model", 2), ("moved", 2)] {
-        let timed = of(definition).iter().filter(|r| r["status"] == "timed" && r["ratio"]["over"] != Value::Null).count();
+        let timed =
+            of(definition).iter().filter(|r| r["status"] == "timed" && r["ratio"]["over"] != Value::Null).count();
         assert!(timed > competitors, "{definition}: {said}");
     }
     assert!(of("attention").iter().any(|r| r["dtype"] == "bf16-f32" && r["role"] == "rival" && r["status"] == "timed"));
@@ -125,7 +129,10 @@ fn records_have_what_surrounds_a_time() {
     ";
     let folder = Folder::new();
     let (said, report) = records(&folder, text, &["--preset", "paper"]);
-    assert!(said.contains("an empty submit:") && said.contains("first ms") && said.contains("mine: 64 x 512, f32"), "{said}");
+    assert!(
+        said.contains("an empty submit:") && said.contains("first ms") && said.contains("mine: 64 x 512, f32"),
+        "{said}"
+    );
     assert_eq!(report["preset"], "paper");
     assert!(report["empty_submit_us"]["median"].as_f64().unwrap() > 0.0);
     for record in report["results"].as_array().unwrap() {

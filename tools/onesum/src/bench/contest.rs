@@ -48,7 +48,12 @@ pub fn stored(values: &[f32], dtype: Dtype) -> Vec<f32> {
 }
 
 /// The contest of a case.
-pub fn contest<'a>(gpu: &'a Gpu, plan: &'a Plan, case: &Case<'_>, options: SoftmaxOptions) -> Result<Contest<'a>, Failure> {
+pub fn contest<'a>(
+    gpu: &'a Gpu,
+    plan: &'a Plan,
+    case: &Case<'_>,
+    options: SoftmaxOptions,
+) -> Result<Contest<'a>, Failure> {
     let logits = random_logits(case.size.elements());
     let variants = variants(gpu.library.caps(), &case.size.shape(), case.types, &case.definition.words);
     let mut contest = Contest::new(gpu, plan, case.size.shape(), case.types, options, &logits)?;
@@ -70,7 +75,8 @@ fn variants(caps: &Caps, shape: &Shape, types: Types, words: &[String]) -> Vec<V
     };
     let half = types.input == Dtype::F16 || types.output == Dtype::F16;
     let rank = |v: &Variant| {
-        let liked = v.quads == shape.quads && (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes);
+        let liked =
+            v.quads == shape.quads && (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes);
         // The tightest that keeps a row on chip; the widest of those that keep none.
         let room = if v.keep > 0 { v.max_columns() } else { 0 };
         (!liked, (v.quads != shape.quads, v.native_f16 != (half && caps.f16), room, u32::MAX - v.width))

@@ -443,7 +443,7 @@ impl Raw {
 impl Definition {
     /// Each shape with each element type.
     pub fn cases(&self) -> impl Iterator<Item = Case<'_>> {
-        let of_size = |&size| self.types.iter().map(move |&types| Case { definition: self, size, types });
+        let of_size = move |&size| self.types.iter().map(move |&types| Case { definition: self, size, types });
         self.sizes.iter().flat_map(of_size)
     }
 }
@@ -485,7 +485,9 @@ fn work(kernel: Kernel, options: toml::Table) -> Result<Work, String> {
             let by_name = |name: String| {
                 let known = router::Scoring::ALL;
                 let found = known.into_iter().find(|s| s.name() == name);
-                found.ok_or_else(|| format!("scoring: one of {}, got {name:?}", known.map(router::Scoring::name).join(", ")))
+                found.ok_or_else(|| {
+                    format!("scoring: one of {}, got {name:?}", known.map(router::Scoring::name).join(", "))
+                })
             };
             Work::Route(RouteOptions {
                 model: model.map(|m| m.parse()).transpose()?,

@@ -65,7 +65,12 @@ pub struct Contest<'a> {
 }
 
 /// The contest of a case.
-pub fn contest<'a>(gpu: &'a Gpu, plan: &'a Plan, case: &Case<'_>, options: PermuteOptions) -> Result<Contest<'a>, Failure> {
+pub fn contest<'a>(
+    gpu: &'a Gpu,
+    plan: &'a Plan,
+    case: &Case<'_>,
+    options: PermuteOptions,
+) -> Result<Contest<'a>, Failure> {
     let mut contest = Contest::new(gpu, plan, case, options)?;
     for kernel in Kernel::ALL {
         for variant in variants(gpu.library.caps(), kernel, &contest.data, &case.definition.words) {

@@ -67,12 +67,7 @@ pub fn raw(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer
 }
 
 /// The fastest of some kernels that only read, on these buffers of so many bytes each.
-pub fn fastest_read(
-    gpu: &Gpu,
-    plan: &Plan,
-    sources: &[wgpu::Buffer],
-    bytes: u64,
-) -> Result<(String, Runner), Failure> {
+pub fn fastest_read(gpu: &Gpu, plan: &Plan, sources: &[wgpu::Buffer], bytes: u64) -> Result<(String, Runner), Failure> {
     let mut all = Vec::new();
     for (width, quads) in [(8_u32, 128_u32), (8, 1024), (256, 4), (256, 16)] {
         if width > gpu.library.caps().max_invocations {

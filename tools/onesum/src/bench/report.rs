@@ -120,7 +120,8 @@ pub fn table(outcome: &Outcome) -> String {
     }
     if outcome.unit.1.seconds.is_noisy() {
         let range = outcome.unit.1.seconds.relative() * 100.0;
-        let _ = writeln!(text, "  noisy: the interquartile range of the {unit}'s times is {range:.0} % of their median");
+        let _ =
+            writeln!(text, "  noisy: the interquartile range of the {unit}'s times is {range:.0} % of their median");
     }
     text
 }
@@ -215,7 +216,9 @@ mod tests {
         assert_eq!((records[1].ms.unwrap().median, records[1].cpu_ms.unwrap().median), (2.0, 4.0));
         assert_eq!((records[3].status, records[3].reason.as_deref()), (Status::Refused, Some("too few bindings")));
         let table = table(&outcome);
-        for part in ["route-model: some, bf16, model=mine", "route + plan: plan/one/w1", "not run: too few bindings", "50 %"] {
+        for part in
+            ["route-model: some, bf16, model=mine", "route + plan: plan/one/w1", "not run: too few bindings", "50 %"]
+        {
             assert!(table.contains(part), "{table}");
         }
     }

@@ -61,11 +61,6 @@ impl Plan {
         self.clock.method()
     }
 
-    /// Runs one turn, untimed.
-    pub fn once(&self, gpu: &Gpu, turn: &dyn Turn) -> Result<(), HostError> {
-        self.clock.time(gpu, std::iter::once(turn)).map(drop)
-    }
-
     /// What `bind` makes with a library that has compiled nothing yet, and the seconds from there to the end of the first
     /// dispatch.
     pub fn first_use<T: Turn>(

@@ -3,7 +3,7 @@
 use onesum::host::{Gpu, HostError};
 use onesum::reference::expert_choice::expert_choice as chosen_by_experts;
 use onesum::router::{self, Preset, Spec};
-use onesum::softmax::{Dtype, Shape, Tier};
+use onesum::softmax::{Dtype, Tier};
 use onesum::{BindError, Bound, Caps, Matrix, expert_choice, plan, stats};
 
 use super::contest::{PATTERN, random_logits, stored};
@@ -27,7 +27,8 @@ fn variants(caps: &Caps, spec: &Spec, words: &[String]) -> Vec<router::Variant> 
         .filter(|v| v.supported(caps).is_ok() && v.fits(caps, spec, shape.cols).is_ok());
     let field = Field { chosen, runnable: runnable.collect(), quads: shape.quads };
     let rank = |v: &router::Variant| {
-        let liked = v.quads == shape.quads && (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes);
+        let liked =
+            v.quads == shape.quads && (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes);
         (!liked, (v.quads != shape.quads, u32::MAX - v.width))
     };
     field.pick(words, rank, |_| false)
@@ -67,7 +68,12 @@ pub struct Contest<'a> {
 }
 
 /// The contest of a case.
-pub fn contest<'a>(gpu: &'a Gpu, plan: &'a Plan, case: &Case<'_>, options: RouteOptions) -> Result<Contest<'a>, Failure> {
+pub fn contest<'a>(
+    gpu: &'a Gpu,
+    plan: &'a Plan,
+    case: &Case<'_>,
+    options: RouteOptions,
+) -> Result<Contest<'a>, Failure> {
     let (size, dtype, words) = (case.size, case.types.input, &case.definition.words);
     let spec = options.spec(size, dtype).map_err(Failure::usage)?;
     let mut contest = Contest::new(gpu, plan, size, spec)?;
@@ -247,12 +253,7 @@ impl<'a> Contest<'a> {
         Ok(())
     }
 
-    fn bind_plan(
-        &self,
-        gpu: &Gpu,
-        spec: &plan::Spec,
-        made: &mut Option<PlanBuffers>,
-    ) -> Result<Vec<Steps>, HostError> {
+    fn bind_plan(&self, gpu: &Gpu, spec: &plan::Spec, made: &mut Option<PlanBuffers>) -> Result<Vec<Steps>, HostError> {
         let kernel = gpu.library.plan(spec)?;
         let buffers = made.insert(PlanBuffers::new(gpu, &kernel)?);
         let bound = buffers.bind(&kernel, &self.buffers)?;
@@ -266,7 +267,8 @@ impl<'a> Contest<'a> {
         let spec = self.job.load_spec();
         let (caps, dtype, quads) = (self.gpu.library.caps(), self.dtype(), spec.shape.quads);
         let chosen = stats::Variant::select(caps, &spec.shape, dtype);
-        let all = stats::Variant::all().filter(|v| v.input == dtype && (quads || !v.quads) && v.supported(caps).is_ok());
+        let all =
+            stats::Variant::all().filter(|v| v.input == dtype && (quads || !v.quads) && v.supported(caps).is_ok());
         let count = stats::words(cols) as usize;
         let state = self.gpu.allocate(count as u64 * 4)?;
         for variant in beside(list, STATS, chosen, all) {

@@ -25,7 +25,8 @@ fn variants(caps: &Caps, shape: &Shape, dtype: Dtype, k: u32, words: &[String]) 
     let chosen = Variant::select(caps, shape, dtype, k);
     let field = Field { chosen, runnable: runnable.collect(), quads: shape.quads };
     let rank = |v: &Variant| {
-        let liked = v.quads == shape.quads && (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes);
+        let liked =
+            v.quads == shape.quads && (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes);
         (!liked, (v.quads != shape.quads, v.native_f16 != chosen.native_f16, u32::MAX - v.lanes, u32::MAX - v.width))
     };
     field.pick(words, rank, |_| false)
@@ -290,7 +291,12 @@ fn same(got: &[Status], want: Vec<Status>) -> Result<(), Vec<Status>> {
 }
 
 /// The contest of a case.
-pub fn contest<'a>(gpu: &'a Gpu, plan: &'a Plan, case: &Case<'_>, options: SampleOptions) -> Result<Contest<'a>, Failure> {
+pub fn contest<'a>(
+    gpu: &'a Gpu,
+    plan: &'a Plan,
+    case: &Case<'_>,
+    options: SampleOptions,
+) -> Result<Contest<'a>, Failure> {
     let (shape, dtype, words) = (case.size.shape(), case.types.input, &case.definition.words);
     let mut contest = Contest::new(gpu, plan, case, options)?;
     for variant in variants(gpu.library.caps(), &shape, dtype, options.k, words) {

@@ -84,7 +84,12 @@ fn unknown(filter: &str, wish: Wish<'_>) -> Failure {
 /// These shapes instead, of the first definition of each kernel: what others of a kernel differ in is their shapes.
 fn reshape(chosen: &mut Vec<Definition>, sizes: &[Size]) {
     let mut seen = Vec::new();
-    chosen.retain(|d| !seen.contains(&d.kernel) && { seen.push(d.kernel); true });
+    chosen.retain(|d| {
+        !seen.contains(&d.kernel) && {
+            seen.push(d.kernel);
+            true
+        }
+    });
     for definition in chosen {
         let choices = match definition.kernel {
             Kernel::Route => |size: &Size| 8.min(size.cols),
@@ -134,19 +139,19 @@ mod tests {
 
     #[test]
     fn names_and_presets() {
-        let wish = |filters| Wish { filters, ..Wish::default() };
+        let named = |list: &[&str]| names(Wish { filters: &strings(list), ..Wish::default() });
         let quick = names(Wish::default());
         assert!(quick.len() == 5 && quick.iter().all(|name| name.ends_with("-quick")), "{quick:?}");
         // A whole name is that definition alone, a part all that have it, but for those of `quick`.
-        assert_eq!(names(wish(&strings(&["softmax"]))), ["softmax"]);
-        assert_eq!(names(wish(&strings(&["route", "two-"]))), ["two-pass", "route"]);
-        assert_eq!(names(wish(&strings(&["sample-quick"]))), ["sample-quick"]);
-        let samples = names(wish(&strings(&["sample-"])));
+        assert_eq!(named(&["softmax"]), ["softmax"]);
+        assert_eq!(named(&["route", "two-"]), ["two-pass", "route"]);
+        assert_eq!(named(&["sample-quick"]), ["sample-quick"]);
+        let samples = named(&["sample-"]);
         assert!(samples.len() > 4 && samples.iter().all(|n| n.starts_with("sample-") && n != "sample-quick"));
         let llm = Wish { preset: Some(Preset::Llm), ..Wish::default() };
         assert!(names(llm).iter().all(|name| name != "two-pass" && name != "softmax"));
         let route = strings(&["route"]);
-        assert_eq!(names(Wish { preset: Some(Preset::Quick), ..wish(&route) }), ["route-quick"]);
+        assert_eq!(names(Wish { preset: Some(Preset::Quick), filters: &route, ..Wish::default() }), ["route-quick"]);
     }
 
     #[test]

@@ -122,7 +122,8 @@ impl<V: Copy + PartialEq + Display> Field<V> {
             let of_schedule = self.runnable.iter().copied().filter(|v| schedule(&v.to_string()) == wanted);
             of_schedule.min_by_key(|v| rank(v))
         };
-        let of_kind = |rivals: bool| schedules.iter().filter(move |(_, r)| *r == rivals).filter_map(|(s, _)| likeliest(s));
+        let of_kind =
+            |rivals: bool| schedules.iter().filter(move |(_, r)| *r == rivals).filter_map(|(s, _)| likeliest(s));
         let mut picked: Vec<V> = Vec::new();
         for word in words {
             let meant: Vec<V> = match word.as_str() {
@@ -168,7 +169,8 @@ mod tests {
         let chosen = *runnable.iter().find(|v| v.schedule == softmax::Schedule::Stream).unwrap();
         let field = Field { chosen, runnable, quads: true };
         let pick = |list: &[&str]| {
-            let picked = field.pick(&words(list), |v| (v.width > 8 || !v.quads, u32::MAX - v.lanes), |v| v.schedule.is_rival());
+            let picked =
+                field.pick(&words(list), |v| (v.width > 8 || !v.quads, u32::MAX - v.lanes), |v| v.schedule.is_rival());
             picked.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(pick(&["chosen", "chosen"]), ["softmax/stream/f32/baseline/w8l1/x4"]);
