@@ -1,6 +1,5 @@
 //! The token permutation of routing against a copy of what it writes.
 
-use half::bf16;
 use onesum::host::{Gpu, HostError};
 use onesum::permute::{CombineOperands, CombineSpec, DispatchOperands, DispatchSpec, Kernel, Shape, Variant};
 use onesum::reference::permute::{combine, dispatch};
@@ -42,13 +41,9 @@ impl Data {
                 let own = row * choices..(row + 1) * choices;
                 let (inverse, weights) = (&self.layout.inverse[own.clone()], &self.weights[own]);
                 let sums = combine(&self.y, hidden, inverse, Some(weights), choices, None);
-                sums.iter().map(|sum| self.stored(sum.rounded)).collect()
+                stored(&sums.iter().map(|sum| sum.rounded).collect::<Vec<_>>(), self.dtype)
             }
         }
-    }
-
-    fn stored(&self, x: f32) -> f32 {
-        if self.dtype == Dtype::Bf16 { bf16::from_f32(x).to_f32() } else { x }
     }
 }
 

@@ -150,7 +150,7 @@ impl Record {
 
     /// The variant's name, after what it does where the name does not say that.
     pub fn label(&self) -> String {
-        if self.is_yardstick() || self.variant.starts_with(&self.kernel) {
+        if self.is_yardstick() || self.within_kernel().is_some() {
             return self.variant.clone();
         }
         format!("{}: {}", self.kernel, self.variant)
@@ -171,10 +171,16 @@ impl Record {
         matches!(self.role.as_str(), "copy" | "read" | "empty")
     }
 
+    /// The variant's name without the kernel's, if that is its beginning.
+    fn within_kernel(&self) -> Option<&str> {
+        let rest = self.variant.strip_prefix(&self.kernel)?;
+        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+    }
+
     fn key(&self) -> String {
         // Which variant is chosen, and which yardstick is the fastest, may differ from run to run.
         let by_role = self.is_yardstick() || self.role == "chosen";
-        let variant = self.variant.strip_prefix(&self.kernel).map_or(&*self.variant, |rest| rest.trim_matches('/'));
+        let variant = self.within_kernel().unwrap_or(&self.variant);
         let who = if by_role { self.role.as_str() } else { variant };
         let (definition, shape) = (self.definition.as_str(), self.shape());
         let options = self.options.as_deref().unwrap_or_default();
