@@ -144,10 +144,10 @@ fn bench_of_sampling() {
     assert!(results.iter().all(|r| r["ratio"]["time"]["median"].as_f64().unwrap() > 0.0));
     let header = std::fs::read_to_string(&csv).unwrap().lines().next().unwrap().to_owned();
     assert!(header.contains("over,ratio,ratio_q1,ratio_q3,ratio_cpu"), "{header}");
-    let said = good(&["bench", "sample/stream/f32/baseline/w8/", "--repeats", "1", "--shape", "2x64"]);
+    let named = ["bench", "sample", "--repeats", "1", "--shape", "2x64", "--variant"];
+    let said = good(&[&named[..], &["sample/stream/f32/baseline/w8/"]].concat());
     assert!(said.contains("sample/stream/f32/baseline/w8/x4") && !said.contains("arg max"), "{said}");
-    assert!(bad(&["bench", "sample/stream/f16", "--shape", "2x64"], 1).contains("no f32 variant"));
-    assert!(bad(&["bench", "sample/nonsense"], 1).contains("no variant's name contains"));
+    assert!(bad(&[&named[..], &["sample/nonsense"]].concat(), 1).contains("no variant's name contains"));
 }
 
 /// Routing is measured against a read, its plan against the routing, and a few tokens against an empty dispatch.
@@ -190,13 +190,14 @@ fn bench_of_permutations() {
 }
 
 #[test]
-fn bench_takes_a_filter() {
-    let said = good(&["bench", "stream/f32/baseline", "--quick", "--repeats", "1", "--shape", "8x64"]);
+fn bench_takes_variants() {
+    let named = |shape, variant| good(&["bench", "--quick", "--repeats", "1", "--shape", shape, "--variant", variant]);
+    let said = named("8x64", "stream/f32/baseline");
     let lines: Vec<_> = said.lines().filter(|l| l.contains("softmax/")).collect();
     assert!(!lines.is_empty() && lines.iter().all(|l| l.contains("softmax/stream/f32/baseline/") && l.contains("/x4")));
-    let said = good(&["bench", "rows/bf16-f16/baseline/w8l1k8", "--repeats", "1", "--shape", "8x12"]);
+    let said = named("8x12", "rows/bf16-f16/baseline/w8l1k8");
     assert!(said.contains("softmax/rows/bf16-f16/baseline/w8l1k8/x4"), "{said}");
-    assert!(bad(&["bench", "nonsense"], 1).contains("no variant's name contains"));
+    assert!(bad(&["bench", "nonsense"], 1).contains("no definition's name contains"));
     assert!(bad(&["bench", "--json", "no/such/folder.json"], 1).contains("no such folder"));
 }
 

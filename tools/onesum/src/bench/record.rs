@@ -78,7 +78,7 @@ pub struct Record {
     pub choices: Option<u32>,
     /// Of the elements: `f32`, or `bf16-f32` where inputs and outputs differ.
     pub dtype: String,
-    /// Beside the plain kernel: `temperature,mask`.
+    /// Beside the plain kernel: `temperature=0.7`.
     pub options: Option<String>,
     pub variant: String,
     /// `copy`, `read` or `empty` (the yardstick), `chosen` (by `select`), `other`, or `rival`.
@@ -98,7 +98,8 @@ pub struct Record {
     /// `gb_per_s` over `limit_gb_per_s`.
     pub fraction_of_limit: Option<f64>,
     pub ratio: Option<Ratio>,
-    /// Milliseconds to build the pipelines: parsing, validation, and the driver's compiler.
+    /// Milliseconds from a specification to the end of the first dispatch, with nothing compiled before but what the driver's own
+    /// cache has.
     pub first_use_ms: Option<f64>,
     pub worst_ulp: Option<f64>,
     pub rows_checked: Option<usize>,
@@ -149,7 +150,7 @@ impl Record {
 
     /// The variant's name, after what it does where the name does not say that.
     pub fn label(&self) -> String {
-        if self.is_yardstick() || self.after(&self.kernel).is_some() {
+        if self.is_yardstick() || self.within_kernel().is_some() {
             return self.variant.clone();
         }
         format!("{}: {}", self.kernel, self.variant)
@@ -158,7 +159,7 @@ impl Record {
     /// What tells it from others of its definition, whose first competitor is of kernel `main`: that one's schedule, or
     /// another kernel.
     pub fn algorithm(&self, main: &str) -> &str {
-        match self.after(main).and_then(|rest| rest.split('/').next()) {
+        match self.within_kernel().and_then(|rest| rest.split('/').next()) {
             Some(schedule) if self.kernel == main && !schedule.is_empty() && !is_dtype(schedule) => schedule,
             _ => &self.kernel,
         }
@@ -169,16 +170,16 @@ impl Record {
         matches!(self.role.as_str(), "copy" | "read" | "empty")
     }
 
-    /// What follows the name of the kernel in that of its variant: `route` is no kernel of `router/row/...`.
-    fn after(&self, kernel: &str) -> Option<&str> {
-        let rest = self.variant.strip_prefix(kernel)?;
+    /// The variant's name without the kernel's, if that is its beginning: `route` is not that of `router/row/...`.
+    fn within_kernel(&self) -> Option<&str> {
+        let rest = self.variant.strip_prefix(&self.kernel)?;
         if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
     }
 
     fn key(&self) -> String {
         // Which variant is chosen, and which yardstick is the fastest, may differ from run to run.
         let by_role = self.is_yardstick() || self.role == "chosen";
-        let variant = self.after(&self.kernel).unwrap_or(&self.variant);
+        let variant = self.within_kernel().unwrap_or(&self.variant);
         let who = if by_role { self.role.as_str() } else { variant };
         let (definition, shape) = (self.definition.as_str(), self.shape());
         let options = self.options.as_deref().unwrap_or_default();
@@ -210,7 +211,7 @@ impl Report {
                 rotate_bytes: plan.rotate,
                 submit_seconds: plan.submit,
             },
-            empty_submit_us: None,
+            empty_submit_us: Some(plan.empty_submit.scaled(1e6)),
             results: named(results),
         }
     }

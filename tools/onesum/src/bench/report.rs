@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::record::{Ratio, Record, Status, is_dtype};
-use super::rounds::{Outcome, Spread, Standing, Yardstick};
+use super::record::{Ratio, Record, Status};
+use super::rounds::{Label, Outcome, Spread, Standing, Yardstick};
 
 /// Competitor `name` of a contest.
 fn record(outcome: &Outcome, name: &str, role: &str, over: Yardstick, standing: &Standing) -> Record {
@@ -19,13 +19,13 @@ fn record(outcome: &Outcome, name: &str, role: &str, over: Yardstick, standing: 
     let limit_gb_per_s = timing.and_then(|_| bandwidth(outcome.unit.1.bandwidth));
     Record {
         name: String::new(),
-        definition: definition(outcome).to_owned(),
+        definition: outcome.label.definition.clone(),
         kernel: kernel.to_owned(),
         rows: outcome.shape.0,
         cols: outcome.shape.1,
         choices: outcome.choices,
-        dtype: dtype(outcome, variant),
-        options: None,
+        dtype: outcome.label.dtype.clone(),
+        options: Some(outcome.label.options.clone()).filter(|options| !options.is_empty()),
         variant: variant.to_owned(),
         role: role.to_owned(),
         status,
@@ -39,16 +39,16 @@ fn record(outcome: &Outcome, name: &str, role: &str, over: Yardstick, standing: 
             let cpu = t.cpu_ratio.and_then(|cpu| scaled(cpu, 1.0));
             Some(Ratio { over: over.name().to_owned(), time: scaled(t.ratio, 1.0)?, cpu })
         }),
-        first_use_ms: None,
+        first_use_ms: timing.and_then(|t| t.first_use).map(|seconds| seconds * 1e3),
         worst_ulp: checked.and_then(|t| t.worst_ulp),
         rows_checked: checked.map(|t| t.rows_checked),
-        noisy: false,
+        noisy: outcome.unit.1.seconds.is_noisy(),
     }
 }
 
 /// In another unit. JSON has no infinity: what a clock that stood still gives is no time.
 fn scaled(s: Spread, by: f64) -> Option<Spread> {
-    let s = Spread { q1: s.q1 * by, median: s.median * by, q3: s.q3 * by };
+    let s = s.scaled(by);
     [s.q1, s.median, s.q3].into_iter().all(f64::is_finite).then_some(s)
 }
 
@@ -62,19 +62,6 @@ fn parts(name: &str) -> (&str, &str) {
     let words = if name.starts_with("permute/") { 2 } else { 1 };
     let end = name.match_indices('/').nth(words - 1).map_or(name.len(), |(at, _)| at);
     (&name[..end], name.split_once(" + ").map_or(name, |(_, variant)| variant))
-}
-
-/// The kernel that the contest is about: its first competitor's.
-fn definition(outcome: &Outcome) -> &str {
-    let first = outcome.entrants.first().map_or(&outcome.unit.0, |entrant| &entrant.name);
-    parts(first).0.split('/').next().unwrap_or_default()
-}
-
-/// The element type that a variant's name has, or else the first competitor's: a yardstick moves words.
-fn dtype(outcome: &Outcome, variant: &str) -> String {
-    let of = |name: &str| name.split('/').find(|part| is_dtype(part)).map(str::to_owned);
-    let own = if variant == outcome.unit.0 { None } else { of(variant) };
-    own.or_else(|| outcome.entrants.iter().find_map(|e| of(&e.name))).unwrap_or_else(|| "f32".to_owned())
 }
 
 /// The records of one shape, the yardstick first.
@@ -92,15 +79,17 @@ pub fn table(outcome: &Outcome) -> String {
     let (cpu, unit) = (outcome.unit.1.cpu_ratio.is_some(), outcome.yardstick.name());
     let width = records.iter().map(|r| r.label().len()).max().unwrap_or(0);
     let mut text = format!(
-        "\n{}\n  {:width$}  {:6}  {:>9}  {:>8}  {:>7}  {:>11}{}  {:>9}\n",
-        outcome.title,
+        "\n{}\n  {:width$}  {:6}  {:>9}  {:>8}  {:>6}  {:>7}  {:>11}{}  {:>8}  {:>9}\n",
+        heading(outcome),
         "variant",
         "",
         "ms",
         "GB/s",
+        "limit",
         format!("x {unit}"),
         "quartiles",
         if cpu { format!("  x {unit} CPU") } else { String::new() },
+        "first ms",
         "worst ULP"
     );
     for record in &records {
@@ -112,17 +101,38 @@ pub fn table(outcome: &Outcome) -> String {
                 writeln!(text, "  {what}: {reason}")
             }
             (None, Some(ms), Some(Ratio { over, time: x, cpu })) => {
+                let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
                 let quartiles = format!("{:.2}..{:.2}", x.q1, x.q3);
                 let cpu = cpu.map_or(String::new(), |c| format!("  {:>1$.2}", c.median, unit.len() + 6));
-                let ulp = record.worst_ulp.map_or("-".to_owned(), number);
-                let gb = record.gb_per_s.map_or("-".to_owned(), |gb| format!("{gb:.2}"));
+                let ulp = or_dash(record.worst_ulp.map(number));
+                let gb = or_dash(record.gb_per_s.map(|gb| format!("{gb:.2}")));
+                let limit = or_dash(record.fraction_of_limit.map(|share| format!("{:.0} %", share * 100.0)));
+                let first = or_dash(record.first_use_ms.map(|ms| format!("{ms:.1}")));
                 let over = if over == unit { String::new() } else { format!("  x {over}") };
-                writeln!(text, "  {:>9.3}  {gb:>8}  {:>7.2}  {quartiles:>11}{cpu}  {ulp:>9}{over}", ms.median, x.median)
+                writeln!(
+                    text,
+                    "  {:>9.3}  {gb:>8}  {limit:>6}  {:>7.2}  {quartiles:>11}{cpu}  {first:>8}  {ulp:>9}{over}",
+                    ms.median, x.median
+                )
             }
             _ => writeln!(text),
         };
     }
+    if outcome.unit.1.seconds.is_noisy() {
+        let range = outcome.unit.1.seconds.relative() * 100.0;
+        let _ =
+            writeln!(text, "  noisy: the interquartile range of the {unit}'s times is {range:.0} % of their median");
+    }
     text
+}
+
+/// What was measured, in words.
+fn heading(outcome: &Outcome) -> String {
+    let Label { definition, dtype, options } = &outcome.label;
+    // Permutations have their type in the title.
+    let dtype = if outcome.title.contains(dtype.as_str()) { "" } else { dtype };
+    let parts = [outcome.title.as_str(), dtype, options].into_iter().filter(|part| !part.is_empty());
+    format!("{definition}: {}", parts.collect::<Vec<_>>().join(", "))
 }
 
 /// Whole numbers without decimals.
@@ -143,6 +153,7 @@ mod tests {
             ratio: exactly(x),
             cpu_ratio: Some(exactly(x)),
             bandwidth: 1e10 / x,
+            first_use: Some(0.25),
             worst_ulp: Some(1.0),
             rows_checked: 3,
         }
@@ -156,6 +167,11 @@ mod tests {
             standing: standing.clone(),
         };
         Outcome {
+            label: Label {
+                definition: "route-model".to_owned(),
+                dtype: "bf16".to_owned(),
+                options: "model=mine".to_owned(),
+            },
             shape: (4096, 64),
             choices: Some(6),
             title: "some".to_owned(),
@@ -188,20 +204,23 @@ mod tests {
             &[
                 ("route: router/row/bf16/w8", "chosen", read, timed(2.0)),
                 ("route + plan/one/w1", "chosen", route, timed(1.5)),
-                ("stats/f32/w8", "chosen", read, refused),
+                ("stats/bf16/w8", "chosen", read, refused),
             ],
         );
         let records = records(&outcome);
-        assert!(records.iter().all(|r| r.definition == "route" && r.choices == Some(6)));
-        let dtypes: Vec<_> = records.iter().map(|r| r.dtype.as_str()).collect();
-        assert_eq!(dtypes, ["bf16", "bf16", "bf16", "f32"]);
+        assert!(records.iter().all(|r| (&*r.definition, &*r.dtype, r.choices) == ("route-model", "bf16", Some(6))));
+        assert!(records.iter().all(|r| r.options.as_deref() == Some("model=mine") && !r.noisy));
         let over: Vec<_> = records.iter().map(|r| r.ratio.as_ref().map(|ratio| ratio.over.as_str())).collect();
         assert_eq!(over, [Some("read"), Some("read"), Some("route"), None]);
-        assert_eq!(records[1].fraction_of_limit, Some(0.5));
+        assert_eq!((records[1].fraction_of_limit, records[1].first_use_ms), (Some(0.5), Some(250.0)));
         assert_eq!((records[1].ms.unwrap().median, records[1].cpu_ms.unwrap().median), (2.0, 4.0));
         assert_eq!((records[3].status, records[3].reason.as_deref()), (Status::Refused, Some("too few bindings")));
         let table = table(&outcome);
-        assert!(table.contains("route + plan: plan/one/w1") && table.contains("not run: too few bindings"), "{table}");
+        for part in
+            ["route-model: some, bf16, model=mine", "route + plan: plan/one/w1", "not run: too few bindings", "50 %"]
+        {
+            assert!(table.contains(part), "{table}");
+        }
     }
 
     /// JSON has neither NaN nor infinity, so a report that had one could not be read.
