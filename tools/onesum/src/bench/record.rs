@@ -184,7 +184,10 @@ impl Record {
         let (definition, shape) = (self.definition.as_str(), self.shape());
         let options = self.options.as_deref().unwrap_or_default();
         let mut parts = vec![definition, &shape, &self.dtype, options];
-        parts.extend([self.kernel.as_str(), who].into_iter().filter(|&part| part != definition));
+        // `softmax-quick` says that it is of softmax.
+        let said = definition.strip_prefix(&self.kernel).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        parts.extend(if said { None } else { Some(&*self.kernel) });
+        parts.extend((who != definition).then_some(who));
         parts.retain(|part| !part.is_empty());
         parts.dedup();
         parts.join("/")
