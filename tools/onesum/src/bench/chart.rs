@@ -46,18 +46,19 @@ const SIZE: (u32, u32) = (960, 460);
 const LEGEND: u32 = 200;
 
 /// Those that people with any kind of colour vision can tell apart (Okabe & Ito 2008), without black, which is the limit,
-/// and yellow, which paper swallows.
-const COLORS: [RGBColor; 6] = [
+/// and with a grey for yellow, which paper swallows.
+const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
+    RGBColor(96, 96, 96),
 ];
 const BAND: RGBColor = RGBColor(0xd5, 0xdb, 0xe2);
 
-/// In pixels around a point. Five and six colours: thirty lines differ.
+/// In pixels around a point. Five and seven colours: 35 lines differ.
 const MARKERS: [&[(i32, i32)]; 5] = [
     &[(-2, -4), (2, -4), (4, -2), (4, 2), (2, 4), (-2, 4), (-4, 2), (-4, -2)],
     &[(-4, -4), (4, -4), (4, 4), (-4, 4)],
@@ -254,7 +255,7 @@ fn look(index: usize) -> (RGBColor, &'static [(i32, i32)]) {
 impl Chart {
     fn draw<DB: DrawingBackend>(&self, panel: &Area<DB>, place: &str, names: &[&str]) -> Drawn<DB> {
         let title = format!("{}: bandwidth of ideal traffic by columns", self.title);
-        let panel = panel.titled(&title, ("sans-serif", 18))?.titled(place, ("sans-serif", 12))?;
+        let panel = panel.margin(8, 0, 0, 0).titled(&title, ("sans-serif", 18))?.titled(place, ("sans-serif", 12))?;
         let (left, right) = panel.split_horizontally(SIZE.0 - LEGEND);
         let index = |line: &Line| names.iter().position(|name| *name == line.name).unwrap_or(0);
         self.legend(&right, index)?;
@@ -274,7 +275,7 @@ impl Chart {
             .configure_mesh()
             .max_light_lines(0)
             .x_label_formatter(&|x| thousands(*x))
-            .y_label_formatter(&|y| super::report::number((y * 100.0).round() / 100.0))
+            .y_label_formatter(&|y| ((y * 100.0).round() / 100.0).to_string())
             .x_desc(&self.columns)
             .y_desc("GB/s")
             .label_style(("sans-serif", 12))

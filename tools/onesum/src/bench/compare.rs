@@ -21,13 +21,14 @@ Examples:
 
 Results are paired by their names: definition, shape, element type, options, and 'chosen' or a variant. What is compared
 is the first that both have of: CPU time over the yardstick's, time over the yardstick's (both taken within each round,
-so that a machine that is slower as a whole does not count, and left out where the two runs had different variants of the
-copy or read as the fastest), CPU time, time. --by says which instead. CPU time is what a software adapter's process took
-on all cores: steady, but blind to work that is spread over fewer of them.
+so that a machine that is slower as a whole does not count), CPU time, time. --by says which instead. CPU time is what a
+software adapter's process took on all cores: steady, but blind to work that is spread over fewer of them. Where the two
+runs had different variants of the copy or read as the fastest, a ratio counts only if the time alone says the same.
 
 'ratio' is AFTER / BEFORE, by medians. Its spread is where the ratio of the two true medians lies with 95 % confidence
 (more from 11 rounds on): 2.5 standard errors to either side, from the quartiles and the number of rounds of each run. It
-knows what varies between the rounds of a run, not what varies between runs. A regression is a ratio past the threshold
+knows what varies between the rounds of a run, not what varies between runs; of results that a run called noisy it goes
+from quartile to quartile. A regression is a ratio past the threshold
 whose spread lies above 1, or a result that has become wrong. With fewer than 7 rounds nothing but wrong results is one.
 Yardsticks themselves are shown, and judged only by --by time or cpu-time.";
 
@@ -112,6 +113,15 @@ impl Measure {
         matches!(self, Self::CpuRatio | Self::Ratio)
     }
 
+    /// The same of the result alone, where it is over a yardstick's.
+    fn alone(self) -> Option<Self> {
+        match self {
+            Self::CpuRatio => Some(Self::CpuTime),
+            Self::Ratio => Some(Self::Time),
+            Self::CpuTime | Self::Time => None,
+        }
+    }
+
     /// Both of it, if both have it and it means the same.
     fn of(self, before: &Record, after: &Record) -> Option<(Spread, Spread)> {
         let both = match self {
@@ -157,6 +167,9 @@ struct Pair<'a> {
     ratio: Option<f64>,
     /// Where the true ratio lies; nothing where there are too few rounds to say.
     spread: Option<[f64; 2]>,
+    /// The ratios are over different variants of the yardstick.
+    other_yardstick: bool,
+    /// One of the runs said so.
     noisy: bool,
     verdict: Verdict,
 }
@@ -281,6 +294,7 @@ fn pair<'a>(
         after: None,
         ratio: None,
         spread: None,
+        other_yardstick: false,
         noisy: old.noisy || new.noisy,
         verdict: Verdict::Wrong,
     };
@@ -290,20 +304,27 @@ fn pair<'a>(
         (a, b) if a == b => return Err(a.name().to_owned()),
         (a, b) => return Err(format!("{} before, {} after", a.name(), b.name())),
     }
-    // The copy of another variant is another limit.
-    let useful = |measure: &&Measure| by != By::Auto || units[0] == units[1] || !measure.is_ratio();
-    let both = |measure: &Measure| measure.of(old, new).map(|both| (*measure, both));
-    let Some((measure, (before, after))) = by.measures().iter().filter(useful).find_map(both) else {
+    let judge = |measure: Measure| {
+        let (before, after) = measure.of(old, new)?;
+        let ratio = after.median / before.median;
+        let spread = spread(before, after, rounds, pair.noisy);
+        let past = |ratio: f64, low: f64| ratio > threshold && low > 1.0;
+        let verdict = match spread {
+            Some([low, _]) if past(ratio, low) => Verdict::Slower,
+            Some([_, high]) if past(1.0 / ratio, 1.0 / high) => Verdict::Faster,
+            _ => Verdict::Same,
+        };
+        Some((measure, before, after, ratio, spread, verdict))
+    };
+    let Some((measure, before, after, ratio, spread, verdict)) = by.measures().iter().copied().find_map(judge) else {
         return Err("nothing to compare by".to_owned());
     };
-    let ratio = after.median / before.median;
-    let spread = spread(before, after, rounds);
-    let past = |ratio: f64, low: f64| ratio > threshold && low > 1.0;
-    let verdict = match spread {
+    let other_yardstick = measure.is_ratio() && units[0] != units[1];
+    let verdict = match measure.alone() {
         _ if old.is_yardstick() && by == By::Auto => Verdict::Yardstick,
-        Some([low, _]) if past(ratio, low) => Verdict::Slower,
-        Some([_, high]) if past(1.0 / ratio, 1.0 / high) => Verdict::Faster,
-        _ => Verdict::Same,
+        // Over another variant of the copy, what changed may be that: the times themselves must agree.
+        Some(alone) if other_yardstick && judge(alone).is_some_and(|alone| alone.5 != verdict) => Verdict::Same,
+        _ => verdict,
     };
     Ok(Pair {
         by: Some(measure),
@@ -311,6 +332,7 @@ fn pair<'a>(
         after: Some(after),
         ratio: Some(ratio),
         spread,
+        other_yardstick,
         verdict,
         ..pair
     })
@@ -340,7 +362,7 @@ impl<'a> Yardsticks<'a> {
 }
 
 /// Where the ratio of two medians lies, by the quartiles of so many rounds each.
-fn spread(before: Spread, after: Spread, rounds: [u32; 2]) -> Option<[f64; 2]> {
+fn spread(before: Spread, after: Spread, rounds: [u32; 2], noisy: bool) -> Option<[f64; 2]> {
     if rounds.iter().any(|&n| n < FEWEST_ROUNDS) {
         return None;
     }
@@ -349,7 +371,9 @@ fn spread(before: Spread, after: Spread, rounds: [u32; 2]) -> Option<[f64; 2]> {
     let error = |s: Spread, n: u32| 1.2533 / 1.349 * (s.q3 - s.q1) / f64::from(n).sqrt() / s.median;
     let error = error(before, rounds[0]).hypot(error(after, rounds[1]));
     let (ratio, by) = (after.median / before.median, (WIDTH * error).exp());
-    Some([ratio / by, ratio * by])
+    let [low, high] = [ratio / by, ratio * by];
+    // What disturbs a machine lasts longer than a round: rounds are not independent, and many say no more than one.
+    if noisy { Some([low.min(after.q1 / before.q3), high.max(after.q3 / before.q1)]) } else { Some([low, high]) }
 }
 
 fn differences(before: &Report, after: &Report) -> Vec<Difference> {
@@ -439,10 +463,14 @@ impl Pair<'_> {
             Verdict::Same | Verdict::Wrong | Verdict::Yardstick => "",
         };
         let noisy = if self.noisy { "  noisy" } else { "" };
+        let yardstick = if self.other_yardstick { "  over another yardstick" } else { "" };
         let [old, new] = self.variants;
         let other = if old == new { String::new() } else { format!("  ({old}, now {new})") };
         let (before, after) = (number(self.before), number(self.after));
-        format!("{:width$}  {before:>9}  {after:>9}  {ratio:>6}  {spread:>12}{verdict}{noisy}{other}\n", self.name)
+        format!(
+            "{:width$}  {before:>9}  {after:>9}  {ratio:>6}  {spread:>12}{verdict}{noisy}{yardstick}{other}\n",
+            self.name
+        )
     }
 }
 
@@ -493,11 +521,12 @@ mod tests {
     #[test]
     fn the_spread_is_that_of_both_medians() {
         let one = Spread { q1: 0.99, median: 1.0, q3: 1.01 };
-        let [low, high] = spread(one, one, [21, 21]).unwrap();
+        let [low, high] = spread(one, one, [21, 21], false).unwrap();
         assert!((high - 1.014_44).abs() < 1e-4 && (low * high - 1.0).abs() < 1e-12, "{low} {high}");
-        assert_eq!(spread(one, one, [21, 6]), None);
+        assert_eq!(spread(one, one, [21, 6], false), None);
+        assert_eq!(spread(one, one, [2100, 2100], true), Some([0.99 / 1.01, 1.01 / 0.99]));
         let certain = made_up::exactly(1.0);
-        assert_eq!(spread(certain, made_up::exactly(2.0), [7, 7]), Some([2.0, 2.0]));
+        assert_eq!(spread(certain, made_up::exactly(2.0), [7, 7], true), Some([2.0, 2.0]));
     }
 
     /// Of runs that differ by chance alone, at most one in twenty lies outside of its spread.
@@ -516,7 +545,7 @@ mod tests {
             // Rounds are disturbed to one side only, now and then by much.
             let mut run = || Spread::of((0..rounds).map(|_| 1.0 - 0.1 * uniform().ln()));
             let outside = (0..trials).filter(|_| {
-                let [low, high] = spread(run(), run(), [rounds; 2]).unwrap();
+                let [low, high] = spread(run(), run(), [rounds; 2], false).unwrap();
                 low > 1.0 || high < 1.0
             });
             let share = outside.count() as f64 / f64::from(trials);
@@ -557,16 +586,21 @@ mod tests {
         assert!(comparison.unpaired.iter().all(|u| u.why == "nothing to compare by"));
     }
 
-    /// The fastest copy may be another one the next time: times over it would all have changed.
+    /// The fastest copy may be another one the next time, and all ratios another.
     #[test]
-    fn ratios_to_different_yardsticks_are_not_compared() {
+    fn over_another_yardstick_ratios_alone_do_not_count() {
         let before = made_up::report(made_up::softmaxes());
-        let mut after = slowed(&before, 0.7, "");
+        let verdicts = |after: &Report| verdicts(&compare(&before, after, By::Auto, 1.1, "chosen"));
+        let mut after = slowed(&before, 1.3, "");
+        assert_eq!(verdicts(&after), [Verdict::Slower; 2]);
         after.results[0].variant = "copy/f32/baseline/w8q1024/x4".to_owned();
-        let by =
-            |by| compare(&before, &after, by, 1.1, "chosen").results.iter().map(|p| p.by.unwrap()).collect::<Vec<_>>();
-        assert_eq!(by(By::Auto), [Measure::CpuTime, Measure::CpuRatio]);
-        assert_eq!(by(By::Ratio), [Measure::Ratio, Measure::Ratio]);
+        assert_eq!(verdicts(&after), [Verdict::Slower; 2]);
+        // Times as before: it is the copy that became faster.
+        for (record, old) in after.results.iter_mut().zip(&before.results) {
+            (record.ms, record.cpu_ms) = (old.ms, old.cpu_ms);
+        }
+        assert_eq!(verdicts(&after), [Verdict::Same, Verdict::Slower]);
+        assert_eq!(compare(&before, &after, By::Ratio, 1.1, "chosen").slower, 1);
     }
 
     #[test]
