@@ -150,7 +150,7 @@ impl Record {
 
     /// The variant's name, after what it does where the name does not say that.
     pub fn label(&self) -> String {
-        if self.is_yardstick() || self.within_kernel().is_some() {
+        if self.is_yardstick() || self.after(&self.kernel).is_some() {
             return self.variant.clone();
         }
         format!("{}: {}", self.kernel, self.variant)
@@ -159,9 +159,8 @@ impl Record {
     /// What tells it from others of its definition, whose first competitor is of kernel `main`: that one's schedule, or
     /// another kernel.
     pub fn algorithm(&self, main: &str) -> &str {
-        let schedule = self.variant.strip_prefix(main).and_then(|rest| rest.strip_prefix('/')?.split('/').next());
-        match schedule {
-            Some(schedule) if self.kernel == main && !is_dtype(schedule) => schedule,
+        match self.after(main).and_then(|rest| rest.split('/').next()) {
+            Some(schedule) if self.kernel == main && !schedule.is_empty() && !is_dtype(schedule) => schedule,
             _ => &self.kernel,
         }
     }
@@ -171,16 +170,16 @@ impl Record {
         matches!(self.role.as_str(), "copy" | "read" | "empty")
     }
 
-    /// The variant's name without the kernel's, if that is its beginning.
-    fn within_kernel(&self) -> Option<&str> {
-        let rest = self.variant.strip_prefix(&self.kernel)?;
+    /// What follows the name of the kernel in that of its variant: `route` is no kernel of `router/row/...`.
+    fn after(&self, kernel: &str) -> Option<&str> {
+        let rest = self.variant.strip_prefix(kernel)?;
         if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
     }
 
     fn key(&self) -> String {
         // Which variant is chosen, and which yardstick is the fastest, may differ from run to run.
         let by_role = self.is_yardstick() || self.role == "chosen";
-        let variant = self.within_kernel().unwrap_or(&self.variant);
+        let variant = self.after(&self.kernel).unwrap_or(&self.variant);
         let who = if by_role { self.role.as_str() } else { variant };
         let (definition, shape) = (self.definition.as_str(), self.shape());
         let options = self.options.as_deref().unwrap_or_default();
@@ -554,6 +553,13 @@ mod tests {
         assert_eq!(names[0], "route/4096x64x6/f32/bias/route + plan/chosen");
         assert_eq!(names[1], format!("{}#2", names[0]));
         assert_eq!(twice.results[0].label(), "route + plan: plan/one/w1");
+        let route = Record {
+            definition: "route".to_owned(),
+            kernel: "route".to_owned(),
+            ..made_up::record(8, 64, "router/row/f32/w8", "other", 1.5)
+        };
+        let route = &made_up::report(vec![route]).results[0];
+        assert_eq!((&*route.name, &*route.label()), ("route/8x64/f32/router/row/f32/w8", "route: router/row/f32/w8"));
     }
 
     #[test]

@@ -238,7 +238,9 @@ mod tests {
     #[test]
     fn the_first_report_that_has_results_has_the_word() {
         let mut route = made_up::softmaxes();
-        route.iter_mut().for_each(|record| record.definition = "route".to_owned());
+        for record in &mut route {
+            record.definition = "route".to_owned();
+        }
         let reports = [reports(), vec![("two".to_owned(), made_up::report(route))]].concat();
         let done = splice(
             "<!-- onesum bench: route -->\n<!-- end -->\n<!-- onesum bench: softmax -->\n<!-- end -->",
