@@ -21,8 +21,9 @@ Examples:
 
 Results are paired by their names: definition, shape, element type, options, and 'chosen' or a variant. What is compared
 is the first that both have of: CPU time over the yardstick's, time over the yardstick's (both taken within each round,
-so that a machine that is slower as a whole does not count), CPU time, time. --by says which instead. CPU time is what a
-software adapter's process took on all cores: steady, but blind to work that is spread over fewer of them.
+so that a machine that is slower as a whole does not count, and left out where the two runs had different variants of the
+copy or read as the fastest), CPU time, time. --by says which instead. CPU time is what a software adapter's process took
+on all cores: steady, but blind to work that is spread over fewer of them.
 
 'ratio' is AFTER / BEFORE, by medians. Its spread is where the ratio of the two true medians lies with 95 % confidence
 (more from 11 rounds on): 2.5 standard errors to either side, from the quartiles and the number of rounds of each run. It
@@ -105,6 +106,10 @@ impl Measure {
             Self::CpuTime => "CPU time, ms",
             Self::Time => "time, ms",
         }
+    }
+
+    fn is_ratio(self) -> bool {
+        matches!(self, Self::CpuRatio | Self::Ratio)
     }
 
     /// Both of it, if both have it and it means the same.
@@ -224,14 +229,17 @@ fn compare<'a>(before: &'a Report, after: &'a Report, by: By, threshold: f64, fi
     };
     let known: HashMap<_, _> = after.results.iter().map(|record| (record.name.as_str(), record)).collect();
     let rounds = [before.method.rounds, after.method.rounds];
+    let (old_units, new_units) = (Yardsticks::of(before), Yardsticks::of(after));
     let (mut results, mut unpaired) = (Vec::new(), Vec::new());
     for old in before.results.iter().filter(useful) {
         match known.get(old.name.as_str()) {
             None => unpaired.push(Unpaired { name: &old.name, why: "only before".to_owned() }),
-            Some(new) => match pair(old, new, by, threshold, rounds) {
-                Ok(pair) => results.push(pair),
-                Err(why) => unpaired.push(Unpaired { name: &old.name, why }),
-            },
+            Some(new) => {
+                match pair(old, new, by, [old_units.variant(old), new_units.variant(new)], threshold, rounds) {
+                    Ok(pair) => results.push(pair),
+                    Err(why) => unpaired.push(Unpaired { name: &old.name, why }),
+                }
+            }
         }
     }
     let old: HashSet<_> = before.results.iter().map(|record| &record.name).collect();
@@ -257,7 +265,14 @@ fn compare<'a>(before: &'a Report, after: &'a Report, by: By, threshold: f64, fi
     }
 }
 
-fn pair<'a>(old: &'a Record, new: &'a Record, by: By, threshold: f64, rounds: [u32; 2]) -> Result<Pair<'a>, String> {
+fn pair<'a>(
+    old: &'a Record,
+    new: &'a Record,
+    by: By,
+    units: [Option<&str>; 2],
+    threshold: f64,
+    rounds: [u32; 2],
+) -> Result<Pair<'a>, String> {
     let pair = Pair {
         name: &old.name,
         variants: [&old.variant, &new.variant],
@@ -275,8 +290,10 @@ fn pair<'a>(old: &'a Record, new: &'a Record, by: By, threshold: f64, rounds: [u
         (a, b) if a == b => return Err(a.name().to_owned()),
         (a, b) => return Err(format!("{} before, {} after", a.name(), b.name())),
     }
+    // The copy of another variant is another limit.
+    let useful = |measure: &&Measure| by != By::Auto || units[0] == units[1] || !measure.is_ratio();
     let both = |measure: &Measure| measure.of(old, new).map(|both| (*measure, both));
-    let Some((measure, (before, after))) = by.measures().iter().find_map(both) else {
+    let Some((measure, (before, after))) = by.measures().iter().filter(useful).find_map(both) else {
         return Err("nothing to compare by".to_owned());
     };
     let ratio = after.median / before.median;
@@ -297,6 +314,29 @@ fn pair<'a>(old: &'a Record, new: &'a Record, by: By, threshold: f64, rounds: [u
         verdict,
         ..pair
     })
+}
+
+/// The variants that ratios of a report are over.
+struct Yardsticks<'a>(HashMap<(Contest<'a>, &'a str), &'a str>);
+
+/// What records that took turns have in common.
+type Contest<'a> = (&'a str, &'a str, Option<&'a str>, String);
+
+fn contest(record: &Record) -> Contest<'_> {
+    (&record.definition, &record.dtype, record.options.as_deref(), record.shape())
+}
+
+impl<'a> Yardsticks<'a> {
+    fn of(report: &'a Report) -> Self {
+        // By role, or, of routing that others are over, by kernel.
+        let name = |r: &'a Record| if r.is_yardstick() { r.role.as_str() } else { r.kernel.as_str() };
+        let units = report.results.iter().filter(|r| r.is_yardstick() || r.role == "chosen");
+        Self(units.map(|r| ((contest(r), name(r)), r.variant.as_str())).collect())
+    }
+
+    fn variant(&self, record: &'a Record) -> Option<&'a str> {
+        self.0.get(&(contest(record), record.ratio.as_ref()?.over.as_str())).copied()
+    }
 }
 
 /// Where the ratio of two medians lies, by the quartiles of so many rounds each.
@@ -515,6 +555,18 @@ mod tests {
         let comparison = compare(&before, &none, By::Auto, 1.1, "chosen");
         assert!(comparison.results.is_empty());
         assert!(comparison.unpaired.iter().all(|u| u.why == "nothing to compare by"));
+    }
+
+    /// The fastest copy may be another one the next time: times over it would all have changed.
+    #[test]
+    fn ratios_to_different_yardsticks_are_not_compared() {
+        let before = made_up::report(made_up::softmaxes());
+        let mut after = slowed(&before, 0.7, "");
+        after.results[0].variant = "copy/f32/baseline/w8q1024/x4".to_owned();
+        let by =
+            |by| compare(&before, &after, by, 1.1, "chosen").results.iter().map(|p| p.by.unwrap()).collect::<Vec<_>>();
+        assert_eq!(by(By::Auto), [Measure::CpuTime, Measure::CpuRatio]);
+        assert_eq!(by(By::Ratio), [Measure::Ratio, Measure::Ratio]);
     }
 
     #[test]
