@@ -147,7 +147,7 @@ fn tables_go_between_markers() {
 fn a_run_leaves_such_records() {
     let folder = Folder::new();
     let [json, csv, markdown, svg] = ["r.json", "r.csv", "r.md", "r.svg"].map(|name| folder.path(name));
-    let args = ["bench", "--quick", "--repeats", "2", "--shape", "64x128", "5x33", "--json", &json, "--csv", &csv];
+    let args = ["bench", "softmax", "--repeats", "2", "--shape", "64x128", "5x33", "--json", &json, "--csv", &csv];
     good(&[&args[..], &["--markdown", &markdown]].concat());
     let said = good(&["bench", "compare", &json, &json]);
     assert!(said.contains("softmax/64x128/f32/chosen") && said.contains("fewer than 7 rounds"), "{said}");

@@ -150,7 +150,7 @@ impl Record {
 
     /// The variant's name, after what it does where the name does not say that.
     pub fn label(&self) -> String {
-        if self.is_yardstick() || self.after(&self.kernel).is_some() {
+        if self.is_yardstick() || self.within_kernel().is_some() {
             return self.variant.clone();
         }
         format!("{}: {}", self.kernel, self.variant)
@@ -159,7 +159,7 @@ impl Record {
     /// What tells it from others of its definition, whose first competitor is of kernel `main`: that one's schedule, or
     /// another kernel.
     pub fn algorithm(&self, main: &str) -> &str {
-        match self.after(main).and_then(|rest| rest.split('/').next()) {
+        match self.within_kernel().and_then(|rest| rest.split('/').next()) {
             Some(schedule) if self.kernel == main && !schedule.is_empty() && !is_dtype(schedule) => schedule,
             _ => &self.kernel,
         }
@@ -170,21 +170,24 @@ impl Record {
         matches!(self.role.as_str(), "copy" | "read" | "empty")
     }
 
-    /// What follows the name of the kernel in that of its variant: `route` is no kernel of `router/row/...`.
-    fn after(&self, kernel: &str) -> Option<&str> {
-        let rest = self.variant.strip_prefix(kernel)?;
+    /// The variant's name without the kernel's, if that is its beginning: `route` is not that of `router/row/...`.
+    fn within_kernel(&self) -> Option<&str> {
+        let rest = self.variant.strip_prefix(&self.kernel)?;
         if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
     }
 
     fn key(&self) -> String {
         // Which variant is chosen, and which yardstick is the fastest, may differ from run to run.
         let by_role = self.is_yardstick() || self.role == "chosen";
-        let variant = self.after(&self.kernel).unwrap_or(&self.variant);
+        let variant = self.within_kernel().unwrap_or(&self.variant);
         let who = if by_role { self.role.as_str() } else { variant };
         let (definition, shape) = (self.definition.as_str(), self.shape());
         let options = self.options.as_deref().unwrap_or_default();
         let mut parts = vec![definition, &shape, &self.dtype, options];
-        parts.extend([self.kernel.as_str(), who].into_iter().filter(|&part| part != definition));
+        // `softmax-quick` says that it is of softmax.
+        let said = definition.strip_prefix(&self.kernel).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        parts.extend(if said { None } else { Some(&*self.kernel) });
+        parts.extend((who != definition).then_some(who));
         parts.retain(|part| !part.is_empty());
         parts.dedup();
         parts.join("/")
