@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::run::{Outcome, Trial};
 use super::suite::terms;
@@ -11,13 +11,13 @@ use super::{Difference, Failure};
 use crate::host::Gpu;
 
 /// An adapter, as it tells of itself. Field names are stable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adapter {
     /// `llvmpipe (LLVM 15.0.6, 256 bits)`.
     pub name: String,
     /// `discrete-gpu`, `integrated-gpu`, `virtual-gpu`, `cpu` or `other`.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: String,
     /// `vulkan`, `gl`, `metal`, `dx12`.
     pub backend: String,
     /// The driver's name.
@@ -41,7 +41,7 @@ impl Adapter {
         };
         Self {
             name: info.name.clone(),
-            kind,
+            kind: kind.to_owned(),
             backend: format!("{:?}", info.backend).to_lowercase(),
             driver: info.driver.clone(),
             driver_info: info.driver_info.clone(),
@@ -54,7 +54,7 @@ impl Adapter {
     pub fn line(&self) -> String {
         let driver = [self.driver.as_str(), self.driver_info.as_str()];
         let driver = driver.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" ");
-        let parts = [self.name.as_str(), self.kind, &self.backend, &driver];
+        let parts = [self.name.as_str(), &self.kind, &self.backend, &driver];
         parts.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
     }
 }

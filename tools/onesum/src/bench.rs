@@ -1,249 +1,221 @@
 //! `onesum bench`: speed, beside a copy kernel and rival algorithms in the same run.
 
+mod chart;
+mod compare;
 pub mod contest;
-pub mod permuting;
+pub mod definitions;
+mod group;
+mod markdown;
+mod permuting;
 mod raw;
-pub mod report;
+pub mod record;
+mod report;
 pub mod rounds;
-pub mod routing;
-pub mod sampling;
+mod routing;
+mod sampling;
+mod select;
+mod splice;
+mod variants;
 
+use std::fmt::Write;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use onesum::Caps;
 use onesum::conformance::Adapter;
 use onesum::host::Gpu;
-use onesum::softmax::{Dtype, Schedule, Shape, Tier, Variant};
-use onesum::{permute, sample};
 
 use crate::device;
 use crate::failure::Failure;
 use crate::tensor::Files;
 use crate::terminal::say;
-use contest::Contest;
-use rounds::Plan;
-
-/// Rows and columns that are measured unless `--shape` says otherwise.
-pub const SHAPES: [(u32, u32); 8] = [
-    (16_384, 128),
-    (4096, 1024),
-    (2048, 4096),
-    (512, 32_768),
-    (64, 131_072),
-    (8, 151_936),
-    (4, 262_144),
-    (1, 1_048_576),
-];
-
-/// What `--quick` measures.
-const QUICK_SHAPES: [(u32, u32); 4] = [(4096, 128), (1024, 1024), (512, 4096), (64, 32_768)];
+use definitions::{Case, Check, Definition, Preset, Size, Types, Work};
+use record::Report;
+use rounds::{Outcome, Plan};
+use select::Wish;
 
 const HELP: &str = "\
 Examples:
-  onesum bench --quick                               a first impression in under a minute
-  onesum bench --json bench.json --csv bench.csv     all shapes, with records
-  onesum bench stream --shape 2048x4096              every variant named *stream* (f32, x4)
-  onesum bench softmax/stream/f16                    f16: a filter may name element types
-  onesum bench sample                                sampling: against a bare read, an arg max, and softmax
-                                                     followed by the inverse of its distribution function
-  onesum bench route                                 MoE routing: against a bare read, or a dispatch that does
-                                                     nothing; plan, load and expert choice beside it
-  onesum bench permute                               dispatch and combine of tokens, against a copy
-  onesum bench route --shape 4096x256x8 --variant router/row/f32/baseline/w256l32/x4
+  onesum bench                                       a first impression of every kernel: --preset quick
+  onesum bench --preset llm --json llm.json          shapes of language models, with records
+  onesum bench --preset paper                        two passes against three, 128 to 10^7 columns
+  onesum bench --preset all --list                   what there is
+  onesum bench softmax                               the definition of this name
+  onesum bench sample route-deepseek                 all whose names contain one of these
+  onesum bench softmax --variant stream --dtype f16  every variant named *stream* that has this type
+  onesum bench route --shape 4096x256x8              another shape, of the first definition of a kernel
+  onesum bench route --variant chosen plan/          the routing, and with every plan
+  onesum bench --shape 300x5000                      without a name: of softmax
+  onesum bench --definitions mine.toml               of one's own; benches/definitions/README.md has the form
+  onesum bench compare before.json after.json        what became slower; exit code 3 if anything did
+  onesum bench plot bench.json -o bench.svg          bandwidth against columns
+  onesum bench report bench.json --into README.md    measured tables between a document's markers
+
+A whole name means that definition, a part of one all in the preset (or in all) that have it.
 
 Method: uniform random logits in [-10, 10) from a fixed seed. Every variant's result is held
 against the CPU reference (on a sample of rows) before it is timed; one outside its error
 budget is shown as WRONG and not timed (exit code 3). Time is the GPU's own (timestamps) where
-it offers that, else, and on CPU adapters, from submit to done of several dispatches. Buffers
-rotate past the last cache. Competitors take turns: copy, A, B, C, copy, A, B, C, ...; 'x copy'
-is the time per byte over that of the copy in the same round, as median and quartiles. The copy
-is the fastest of the copy kernels. GB/s counts one read and one write of each element.
+it offers that, else, and on CPU adapters, from submit to done of several dispatches, of which
+the cost of an empty submit is a part: it is measured and shown. Buffers rotate past the last
+cache. Competitors warm up, then take turns: copy, A, B, C, copy, A, B, C, ...; 'x copy' is
+the time per byte over that of the copy in the same round, as median and quartiles. The copy is
+the fastest of the copy kernels. GB/s counts one read and one write of each element, and 'limit'
+is its share of the copy's. 'noisy' is noted where the interquartile range of the yardstick's
+times is more than a tenth of their median. 'first' is the time from a specification to the end
+of the first dispatch with nothing compiled yet; a driver's own cache counts for it
+(MESA_SHADER_CACHE_DISABLE=true turns off that of Mesa).
 Of sampling, 'x read' is the time over that of a kernel that only reads; every draw is compared with
-the CPU's (on a sample of rows); temperature 0.7, a seed a row.
-Of routing, rows are a softmax of the chosen (route), the way of a model where that is another thing, the plan
-after a routing (x route: over that routing alone), the load, and the choice by experts; all are compared with the
-CPU's to the bit, the load within its error budget. Of permutations, 'x copy' is per byte read and written.";
+the CPU's (on a sample of rows); a seed a row.
+Of routing, 'plan' is a plan after a routing (x route: over the first routing alone), 'stats' the load, and
+'expert-choice' the choice by experts; all are compared with the CPU's to the bit, the load within its error
+budget. Fewer than 64 tokens are compared with a dispatch that does nothing (x empty). Of permutations, 'x copy'
+is per byte read and written.";
 
 /// Measure speed against a copy kernel and rival algorithms.
 #[derive(clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// Measure the variants whose names contain this [default: the chosen one, the best of each
-    /// other schedule, and the rivals]
+    #[command(subcommand)]
+    records: Option<Records>,
+    /// Measure the definitions whose names contain one of these [default: all of the preset]
     #[arg(value_name = "FILTER")]
-    filter: Option<String>,
-    /// Fewer repeats, four small shapes
-    #[arg(long)]
+    filters: Vec<String>,
+    /// A set of definitions [default: quick; with FILTER, all]
+    #[arg(long, value_enum, value_name = "NAME")]
+    preset: Option<Preset>,
+    /// As --preset quick: few small shapes, fewer repeats
+    #[arg(long, conflicts_with = "preset")]
     quick: bool,
+    /// Show what would be measured, and measure nothing
+    #[arg(long)]
+    list: bool,
+    /// Definitions from this file instead of those that are built in
+    #[arg(long, value_name = "FILE")]
+    definitions: Option<PathBuf>,
     /// Write records as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write records as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write the tables as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
-    /// Measure these shapes, such as 2048x4096; of routing 4096x256x8 (tokens, experts, choices), of permutations
+    /// Measure these shapes instead, such as 2048x4096; of routing 4096x256x8 (tokens, experts, choices), of permutations
     /// 1024x4096x8 (tokens, elements, choices)
     #[arg(long = "shape", value_name = "RxC", num_args = 1..)]
-    shapes: Vec<ShapeArg>,
-    /// Of routing and permutations, run this variant, by name (`onesum wgsl --list`) [default: the best for shape and adapter]
-    #[arg(long = "variant", value_name = "NAME")]
+    shapes: Vec<Size>,
+    /// Measure these element types instead: f32, f16, bf16, or of input and output, f16-f32
+    #[arg(long = "dtype", value_name = "TYPE", num_args = 1..)]
+    types: Vec<Types>,
+    /// Measure these variants instead: chosen, others, rivals, a schedule's name, or a part of a variant's name
+    /// (`onesum wgsl --list`)
+    #[arg(long = "variant", value_name = "WORD", num_args = 1..)]
     variants: Vec<String>,
-    /// Rounds per shape
+    /// Rounds per shape [default: 21; of --preset quick 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     repeats: Option<u32>,
 }
 
-/// `2048x4096`, `4096x256x8`.
-#[derive(Clone, Copy, Debug)]
-struct ShapeArg(u32, u32, Option<u32>);
-
-impl FromStr for ShapeArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let numbers: Option<Vec<u32>> =
-            text.split(['x', 'X']).map(|n| n.trim().parse().ok().filter(|&n| n > 0)).collect();
-        match numbers.as_deref() {
-            Some(&[rows, cols]) => Ok(Self(rows, cols, None)),
-            Some(&[rows, cols, choices]) => Ok(Self(rows, cols, Some(choices))),
-            _ => Err("expected ROWSxCOLUMNS, both at least 1, such as 2048x4096".to_owned()),
-        }
-    }
+/// What is done with the records of earlier runs.
+#[derive(clap::Subcommand)]
+enum Records {
+    Compare(compare::Args),
+    Plot(chart::Args),
+    Report(splice::Args),
 }
 
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subject {
-    Softmax,
-    Sample,
-    Route,
-    Permute,
-}
+impl Args {
+    fn preset(&self) -> Option<Preset> {
+        if self.quick { Some(Preset::Quick) } else { self.preset }
+    }
 
-impl Subject {
-    fn of(filter: Option<&str>) -> Self {
-        match filter {
-            Some("route") => Self::Route,
-            Some("permute") => Self::Permute,
-            Some(filter) if filter.starts_with("sample") => Self::Sample,
-            _ => Self::Softmax,
+    /// The preset that all of what is measured is of; where nothing was asked for, a first impression.
+    fn preset_run(&self) -> Option<Preset> {
+        let nothing =
+            self.filters.is_empty() && self.shapes.is_empty() && self.types.is_empty() && self.variants.is_empty();
+        let usual = (nothing && self.definitions.is_none()).then_some(Preset::Quick);
+        self.preset().or(usual)
+    }
+
+    /// What is measured.
+    fn chosen(&self) -> Result<Vec<Definition>, Failure> {
+        let all = match &self.definitions {
+            Some(path) => definitions::read(path)?,
+            None => definitions::built_in()?,
+        };
+        let wish = Wish {
+            own: self.definitions.is_some(),
+            filters: &self.filters,
+            preset: self.preset(),
+            sizes: &self.shapes,
+            types: &self.types,
+            words: &self.variants,
+        };
+        let chosen = select::select(&all, wish)?;
+        if chosen.is_empty() {
+            return Err(Failure::error("no definition is in this preset: `onesum bench --list` lists all"));
         }
+        Ok(chosen)
     }
-
-    fn is_routed(self) -> bool {
-        matches!(self, Self::Route | Self::Permute)
-    }
-
-    /// Rows, columns, and choices where rows are routed.
-    fn shapes(self, quick: bool) -> Vec<(u32, u32, u32)> {
-        let plain = |shapes: &[(u32, u32)]| shapes.iter().map(|&(rows, cols)| (rows, cols, 0)).collect();
-        match (self, quick) {
-            (Self::Softmax, true) => plain(&QUICK_SHAPES),
-            (Self::Softmax, false) => plain(&SHAPES),
-            (Self::Sample, true) => plain(&sampling::QUICK_SHAPES),
-            (Self::Sample, false) => plain(&sampling::SHAPES),
-            (Self::Route, true) => routing::QUICK_SHAPES.to_vec(),
-            (Self::Route, false) => routing::SHAPES.to_vec(),
-            (Self::Permute, true) => permuting::QUICK_SHAPES.to_vec(),
-            (Self::Permute, false) => permuting::SHAPES.to_vec(),
-        }
-    }
-}
-
-/// The variants that were named, by kernel.
-#[derive(Clone, Copy, Debug, Default)]
-struct Named {
-    routing: routing::Variants,
-    permute: Option<permute::Variant>,
-}
-
-fn named(subject: Subject, names: &[String]) -> Result<Named, Failure> {
-    let mut all = Named::default();
-    if !names.is_empty() && !subject.is_routed() {
-        return Err(Failure::usage("--variant is for `bench route` and `bench permute`: others take a filter"));
-    }
-    for name in names {
-        let family = name.split('/').next().unwrap_or_default();
-        match (family, subject) {
-            ("plan", Subject::Route) => all.routing.plan = Some(name.parse()?),
-            ("stats", Subject::Route) => all.routing.stats = Some(name.parse()?),
-            ("expert_choice", Subject::Route) => all.routing.expert_choice = Some(name.parse()?),
-            (_, Subject::Route) => all.routing.router = Some(name.parse()?),
-            _ => all.permute = Some(name.parse()?),
-        }
-    }
-    Ok(all)
-}
-
-/// What is measured: as the command line says, or the usual.
-fn shapes(args: &Args, subject: Subject) -> Result<Vec<(u32, u32, u32)>, Failure> {
-    if args.shapes.is_empty() {
-        return Ok(subject.shapes(args.quick));
-    }
-    let shape = |&ShapeArg(rows, cols, choices): &ShapeArg| match (subject, choices) {
-        (Subject::Softmax | Subject::Sample, Some(_)) => {
-            Err(Failure::usage("--shape has two numbers, ROWSxCOLUMNS: only rows that are routed have choices"))
-        }
-        (Subject::Route, None) => Ok((rows, cols, 8.min(cols))),
-        (_, choices) => Ok((rows, cols, choices.unwrap_or(8))),
-    };
-    args.shapes.iter().map(shape).collect()
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    for path in [&args.json, &args.csv].into_iter().flatten() {
+    match &args.records {
+        Some(Records::Compare(args)) => return compare::run(args),
+        Some(Records::Plot(args)) => return chart::run(args),
+        Some(Records::Report(args)) => return splice::run(args),
+        None => {}
+    }
+    for path in [&args.json, &args.csv, &args.markdown].into_iter().flatten() {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         if folder.is_some_and(|f| !f.is_dir()) {
             return Err(Failure::error(format!("{}: cannot write: there is no such folder", path.display())));
         }
     }
-    let filter = args.filter.as_deref();
-    let subject = Subject::of(filter);
-    let shapes = shapes(args, subject)?;
-    let variants = named(subject, &args.variants)?;
-    let names: Vec<_> = match subject {
-        Subject::Softmax => Variant::all().map(|v| v.to_string()).collect(),
-        Subject::Sample => sample::Variant::all().map(|v| v.to_string()).collect(),
-        Subject::Route | Subject::Permute => Vec::new(),
-    };
-    if let Some(filter) = filter.filter(|f| !subject.is_routed() && !names.iter().any(|name| name.contains(f))) {
-        return Err(Failure::error(format!("no variant's name contains {filter:?}; `onesum wgsl --list` lists them")));
+    let chosen = args.chosen()?;
+    if args.list {
+        return say(&list(&chosen));
     }
     let gpu = device::open(args.adapter.as_deref())?;
-    let plan = Plan::new(&gpu, args.quick, args.repeats);
+    let mut plan = Plan::new(&gpu, args.preset_run() == Some(Preset::Quick), args.repeats)?;
     say(&format!("{}\n{}\n", Adapter::new(&gpu.info).line(), plan.line()))?;
+    let cases: Vec<_> = chosen.iter().flat_map(Definition::cases).collect();
     let mut records = Vec::new();
-    let mut tell = |result: &rounds::Outcome| {
-        records.extend(report::records(result));
-        say(&report::table(result))
-    };
-    for (rows, cols, choices) in shapes {
-        let shape = Shape::new(rows, cols);
-        match (subject, filter) {
-            (Subject::Route, _) => tell(&one_routing(&gpu, &plan, (rows, cols, choices), variants.routing)?)?,
-            (Subject::Permute, _) => {
-                let types = permuting::TYPES.iter().filter(|&&t| variants.permute.is_none_or(|v| v.input == t));
-                for &dtype in types {
-                    tell(&one_permutation(&gpu, &plan, (rows, cols, choices), dtype, variants.permute)?)?;
-                }
-            }
-            (Subject::Sample, Some(filter)) => tell(&one_sampling(&gpu, &plan, shape, filter)?)?,
-            _ => tell(&one_shape(&gpu, &plan, shape, filter)?)?,
+    for (number, case) in (1..).zip(&cases) {
+        if let Some(why) = too_large(&gpu, case) {
+            say(&format!("\n{}: not run: {why}\n", case.name()))?;
+            continue;
         }
+        plan.checked = if case.definition.check == Check::All { usize::MAX } else { rounds::CHECKED };
+        let bar = progress(&format!("{number}/{} {}", cases.len(), case.name()));
+        let outcome = measure(&gpu, &plan, case, &bar)?;
+        bar.finish_and_clear();
+        if outcome.entrants.is_empty() {
+            let words = case.definition.words.join(" ");
+            say(&format!("\n{}: not run: no variant of {words} runs here\n", case.name()))?;
+            continue;
+        }
+        records.extend(report::records(&outcome));
+        say(&report::table(&outcome))?;
     }
-    let report = report::Report::new(&gpu, &plan, records);
+    if records.is_empty() {
+        return Err(Failure::error("nothing was measured: no variant that was asked for runs here with this shape"));
+    }
+    let report = Report { preset: args.preset_run().map(|p| p.name().to_owned()), ..Report::new(&gpu, &plan, records) };
     let mut files = Files::default();
     if let Some(path) = &args.json {
         files.text(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
     if let Some(path) = &args.csv {
-        files.text(path, &report.csv())?;
+        files.text(path, &report.csv()?)?;
+    }
+    if let Some(path) = &args.markdown {
+        files.text(path, &markdown::document(&report))?;
     }
     files.commit()?;
     if report.wrong() > 0 {
@@ -252,109 +224,71 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn one_shape(gpu: &Gpu, plan: &Plan, shape: Shape, filter: Option<&str>) -> Result<rounds::Outcome, Failure> {
-    let variants = match filter {
-        None => interesting(gpu.library.caps(), &shape),
-        Some(filter) => matching(gpu.library.caps(), &shape, filter),
-    };
-    let logits = contest::random_logits(shape.rows as usize * shape.cols as usize);
-    let bar = progress(&shape);
-    let mut contest = Contest::new(gpu, plan, shape, &logits)?;
-    for variant in variants {
-        bar.set_message(format!("checking {variant}"));
-        contest.enter(variant)?;
+/// What would be measured, a line each.
+fn list(chosen: &[Definition]) -> String {
+    let mut text = String::new();
+    for definition in chosen {
+        let presets: Vec<_> = definition.presets.iter().map(|p| p.name()).collect();
+        let (kernel, about) = (definition.kernel.name(), &definition.about);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} ({kernel}; {}): {about}", definition.name, presets.join(", "));
+        for case in definition.cases() {
+            let _ = writeln!(text, "  {}", case.name());
+        }
     }
-    bar.set_length(u64::from(plan.repeats));
-    bar.set_message("timing");
-    let outcome = contest.run(|| bar.inc(1))?;
-    bar.finish_and_clear();
-    Ok(outcome)
+    text
 }
 
-fn one_sampling(gpu: &Gpu, plan: &Plan, shape: Shape, filter: &str) -> Result<rounds::Outcome, Failure> {
-    let logits = contest::random_logits(shape.rows as usize * shape.cols as usize);
-    let bar = progress(&shape);
-    bar.set_message("checking");
-    let contest = sampling::contest(gpu, plan, shape, &logits, filter)?;
-    bar.set_length(u64::from(plan.repeats));
-    bar.set_message("timing");
-    let outcome = contest.run(|| bar.inc(1))?;
-    bar.finish_and_clear();
-    Ok(outcome)
+/// Why the operands of a case are more than this device takes, if they are.
+fn too_large(gpu: &Gpu, case: &Case<'_>) -> Option<String> {
+    let Size { rows, cols, choices } = case.size;
+    let width = case.types.input.bytes().max(case.types.output.bytes());
+    // A permutation has a row for each choice.
+    let times = if matches!(case.definition.work, Work::Permute(_)) { choices.max(1) } else { 1 };
+    let needed = u64::from(rows).saturating_mul(u64::from(cols)).saturating_mul(u64::from(times) * width);
+    let most = gpu.library.caps().max_binding_bytes.min(gpu.device.limits().max_buffer_size);
+    (needed > most).then(|| format!("a matrix of {needed} bytes, where this device binds at most {most}"))
 }
 
-fn one_routing(
-    gpu: &Gpu,
-    plan: &Plan,
-    shape: (u32, u32, u32),
-    variants: routing::Variants,
-) -> Result<rounds::Outcome, Failure> {
-    let bar = progress(&Shape::new(shape.0, shape.1));
+/// Everyone is checked, then all take turns.
+fn measure(gpu: &Gpu, plan: &Plan, case: &Case<'_>, bar: &ProgressBar) -> Result<Outcome, Failure> {
     bar.set_message("checking");
-    let mut contest = routing::Contest::new(gpu, plan, shape, variants)?;
-    contest.enter_all()?;
-    bar.set_length(u64::from(plan.repeats));
-    bar.set_message("timing");
-    let outcome = contest.run(|| bar.inc(1))?;
-    bar.finish_and_clear();
-    Ok(outcome)
-}
-
-fn one_permutation(
-    gpu: &Gpu,
-    plan: &Plan,
-    shape: (u32, u32, u32),
-    dtype: Dtype,
-    variant: Option<permute::Variant>,
-) -> Result<rounds::Outcome, Failure> {
-    let bar = progress(&Shape::new(shape.0, shape.1));
-    bar.set_message("checking");
-    let mut contest = permuting::Contest::new(gpu, plan, shape, dtype, variant)?;
-    contest.enter_all()?;
-    bar.set_length(u64::from(plan.repeats));
-    bar.set_message("timing");
-    let outcome = contest.run(|| bar.inc(1))?;
-    bar.finish_and_clear();
-    Ok(outcome)
+    let timing = |bar: &ProgressBar| {
+        bar.set_length(u64::from(plan.repeats));
+        bar.set_message("timing");
+    };
+    let tell = || bar.inc(1);
+    let outcome = match case.definition.work {
+        Work::Softmax(options) => {
+            let contest = contest::contest(gpu, plan, case, options)?;
+            timing(bar);
+            contest.run(tell)?
+        }
+        Work::Sample(options) => {
+            let contest = sampling::contest(gpu, plan, case, options)?;
+            timing(bar);
+            contest.run(tell)?
+        }
+        Work::Route(options) => {
+            let contest = routing::contest(gpu, plan, case, options)?;
+            timing(bar);
+            contest.run(tell)?
+        }
+        Work::Permute(options) => {
+            let contest = permuting::contest(gpu, plan, case, options)?;
+            timing(bar);
+            contest.run(tell)?
+        }
+    };
+    Ok(Outcome { label: case.label(), ..outcome })
 }
 
 /// Drawn only when standard error is a terminal: indicatif sees to that.
-fn progress(shape: &Shape) -> ProgressBar {
+fn progress(what: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} [{bar:24}] {msg}");
-    let bar = ProgressBar::new(1).with_prefix(format!("{} x {}", shape.rows, shape.cols));
+    let bar = ProgressBar::new(1).with_prefix(what.to_owned());
     match style {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,
     }
-}
-
-/// The chosen variant, then the likeliest of each other schedule, the rivals last.
-fn interesting(caps: &Caps, shape: &Shape) -> Vec<Variant> {
-    let chosen = Variant::select(caps, shape, Dtype::F32, Dtype::F32);
-    let mut list = vec![chosen];
-    for schedule in Schedule::ALL {
-        let likeliest = runnable(caps, shape)
-            .filter(|v| v.schedule == schedule && (v.input, v.output) == (Dtype::F32, Dtype::F32))
-            .filter(|v| v.quads == shape.quads && (v.width <= 8) == caps.cpu)
-            .filter(|v| v.tier == Tier::select(caps, v.width, v.lanes))
-            // The tightest that keeps a row on chip; the widest of those that keep none.
-            .min_by_key(|v| (if v.keep > 0 { v.max_columns() } else { 0 }, u32::MAX - v.width));
-        list.extend(likeliest.filter(|&v| v != chosen));
-    }
-    list
-}
-
-/// Those whose name contains `filter`: f32 and the shape's own x4 or x1, unless the filter speaks of that.
-fn matching(caps: &Caps, shape: &Shape, filter: &str) -> Vec<Variant> {
-    let types = filter.contains("16");
-    let moves = filter.contains("x1") || filter.contains("x4");
-    runnable(caps, shape)
-        .filter(|v| v.to_string().contains(filter))
-        .filter(|v| types || (v.input, v.output) == (Dtype::F32, Dtype::F32))
-        .filter(|v| if moves { !v.quads || shape.quads } else { v.quads == shape.quads })
-        .collect()
-}
-
-fn runnable<'a>(caps: &'a Caps, shape: &'a Shape) -> impl Iterator<Item = Variant> + 'a {
-    Variant::all().filter(|v| v.supported(caps).is_ok() && v.max_columns() >= shape.cols)
 }

@@ -12,6 +12,7 @@ use onesum::softmax::Shape;
 use serde::Deserialize;
 
 use crate::bench::contest::{Contest, random_logits};
+use crate::bench::definitions::{SoftmaxOptions, Types};
 use crate::bench::rounds::{Plan, Standing, Timing};
 use crate::check::{self, Verdict};
 use crate::device;
@@ -212,9 +213,9 @@ fn likeliest(probabilities: &[f32], top: usize) -> Vec<usize> {
 
 /// The chosen variant's time beside the copy's, on these very logits.
 fn timing(gpu: &Gpu, job: &Job, outcome: &Outcome) -> Result<Timing, Failure> {
-    let plan = Plan::new(gpu, true, None);
+    let plan = Plan::new(gpu, true, None)?;
     let shape = Shape::new(u32::try_from(job.rows)?, u32::try_from(job.cols)?);
-    let mut contest = Contest::new(gpu, &plan, shape, &job.src)?;
+    let mut contest = Contest::new(gpu, &plan, shape, Types::F32, SoftmaxOptions::default(), &job.src)?;
     contest.enter(outcome.variant)?;
     let entrants = contest.run(|| ())?.entrants;
     match entrants.into_iter().next().map(|e| e.standing) {

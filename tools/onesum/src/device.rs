@@ -19,6 +19,8 @@ pub fn open(adapter: Option<&str>) -> Result<Gpu, Failure> {
 pub struct Elapsed {
     /// By the GPU's own clock, or from submit to done.
     pub seconds: f64,
+    /// From submit to done, in any case.
+    pub wall: f64,
     /// Of this process, on all its threads.
     pub cpu: f64,
 }
@@ -109,6 +111,6 @@ impl Clock {
                 if ticks == 0 { wall } else { ticks as f64 * f64::from(gpu.queue.get_timestamp_period()) * 1e-9 }
             }
         };
-        Ok(Elapsed { seconds, cpu })
+        Ok(Elapsed { seconds, wall, cpu })
     }
 }

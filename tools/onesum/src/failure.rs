@@ -11,6 +11,8 @@ pub enum Failure {
     Usage(String),
     /// Exit code 3.
     OutsideBudget(String),
+    /// Exit code 3.
+    Regression(String),
     /// Exit code 130, as a shell has it.
     Interrupted(String),
     /// Whoever read standard output has seen enough (`| head`): quiet, exit code 0.
@@ -34,7 +36,7 @@ impl Failure {
             Self::PipeClosed => 0,
             Self::Error(_) => 1,
             Self::Usage(_) => 2,
-            Self::OutsideBudget(_) => 3,
+            Self::OutsideBudget(_) | Self::Regression(_) => 3,
             Self::Interrupted(_) => 130,
         }
     }
@@ -43,9 +45,11 @@ impl Failure {
     pub fn line(&self) -> Option<String> {
         match self {
             Self::PipeClosed => None,
-            Self::Error(message) | Self::Usage(message) | Self::OutsideBudget(message) | Self::Interrupted(message) => {
-                Some(one_line(message))
-            }
+            Self::Error(message)
+            | Self::Usage(message)
+            | Self::OutsideBudget(message)
+            | Self::Regression(message)
+            | Self::Interrupted(message) => Some(one_line(message)),
         }
     }
 }

@@ -9,7 +9,7 @@ use onesum::softmax::{Dtype, Shape, Tier, Variant};
 use onesum::{BuildError, Caps, expert_choice, host, permute, plan, router, sample, stats};
 use serde::Serialize;
 
-use crate::bench::{SHAPES, routing, sampling};
+use crate::bench::definitions::{Definition, Size, built_in};
 use crate::failure::Failure;
 use crate::terminal::{quietly, say, say_json};
 
@@ -43,9 +43,9 @@ struct Entry {
     limits: Limits,
     features: Features,
     tiers: Vec<Group>,
-    /// The variants that `select` picks for each shape of the benchmarks, f32.
+    /// The variants that `select` picks for shapes of the benchmarks of softmax and sampling, f32.
     selected: Vec<Selected>,
-    /// The same of routing.
+    /// The same of routing, by a softmax of the chosen.
     routing: Vec<Routed>,
     /// With --variants: every name, and what it lacks (null if nothing).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +128,7 @@ impl Entry {
         let info = adapter.get_info();
         let (features, limits) = (adapter.features(), adapter.limits());
         let caps = Caps::from_parts(&info, features & Caps::useful_features(), &limits);
+        let benchmarks = built_in()?;
         let probed = || quietly(|| probe(&host::Gpu::of(adapter)?));
         Ok(Self {
             index,
@@ -148,8 +149,8 @@ impl Entry {
                 timestamp_query: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             },
             tiers: TIERS.iter().map(|&tier| Group::new(tier, &caps)).collect(),
-            selected: selected(&caps),
-            routing: routing::SHAPES.iter().map(|&shape| Routed::new(&caps, shape)).collect(),
+            selected: selected(&caps, &benchmarks),
+            routing: of_name(&benchmarks, "route").map(|size| Routed::new(&caps, size)).collect(),
             variants: args.variants.then(|| variants(&caps).map(|v| (v.name, v.lack)).collect()),
             probe: args.probe.then(probed).transpose()?,
         })
@@ -197,7 +198,7 @@ impl Entry {
 }
 
 impl Routed {
-    fn new(caps: &Caps, (tokens, experts, choices): (u32, u32, u32)) -> Self {
+    fn new(caps: &Caps, Size { rows: tokens, cols: experts, choices }: Size) -> Self {
         let shape = Shape::new(tokens, experts);
         let capacity = (tokens * choices).div_ceil(experts);
         Self {
@@ -285,14 +286,21 @@ fn lack(error: &BuildError) -> String {
     }
 }
 
-fn selected(caps: &Caps) -> Vec<Selected> {
-    let softmax = SHAPES.iter().map(|&(rows, cols)| {
-        let variant = Variant::select(caps, &Shape::new(rows, cols), Dtype::F32, Dtype::F32);
-        Selected { rows, cols, variant: variant.to_string() }
+/// The shapes of the definition of this name.
+fn of_name<'a>(all: &'a [Definition], name: &str) -> impl Iterator<Item = Size> + use<'a> {
+    let found = all.iter().find(|d| d.name == name);
+    found.into_iter().flat_map(|d| d.sizes.iter().copied())
+}
+
+/// Rows of every length, and the vocabularies that are sampled from.
+fn selected(caps: &Caps, all: &[Definition]) -> Vec<Selected> {
+    let softmax = of_name(all, "softmax").map(|size| {
+        let variant = Variant::select(caps, &size.shape(), Dtype::F32, Dtype::F32);
+        Selected { rows: size.rows, cols: size.cols, variant: variant.to_string() }
     });
-    let sample = sampling::SHAPES.iter().map(|&(rows, cols)| {
-        let variant = sample::Variant::select(caps, &Shape::new(rows, cols), Dtype::F32, 1);
-        Selected { rows, cols, variant: variant.to_string() }
+    let sample = of_name(all, "sample").map(|size| {
+        let variant = sample::Variant::select(caps, &size.shape(), Dtype::F32, 1);
+        Selected { rows: size.rows, cols: size.cols, variant: variant.to_string() }
     });
     softmax.chain(sample).collect()
 }

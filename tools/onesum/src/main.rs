@@ -1,7 +1,8 @@
 //! `onesum`: softmax, sampling and `MoE` routing on whatever GPU there is, checked against a CPU reference.
 //!
 //! Exit codes: 0 all is well; 1 an error (a file, the adapter, the device); 2 the command line makes no sense; 3 a
-//! result is further from the CPU reference than its error budget allows, or a conformance case failed; 130 interrupted.
+//! result is further from the CPU reference than its error budget allows, a conformance case failed, or a benchmark found a
+//! regression; 130 interrupted.
 //! Every failure is one line on standard error that begins with `onesum: `.
 
 mod bench;
@@ -59,7 +60,8 @@ Exit codes:
   0    all is well
   1    an error: a file, the adapter, the device
   2    the command line makes no sense
-  3    a result is further from the CPU reference than its error budget allows, or a conformance case failed
+  3    a result is further from the CPU reference than its error budget allows, a conformance case failed, or
+       `bench compare` found a regression
   130  interrupted";
 
 #[derive(Subcommand)]

@@ -3,6 +3,7 @@
 
 use onesum::sample::Status;
 use plotters::prelude::*;
+use plotters::style::register_font;
 
 use crate::draws::{Drawn, Draws};
 use crate::failure::Failure;
@@ -19,8 +20,15 @@ const SIZE: (u32, u32) = (960, 300);
 const EXPECTED: RGBColor = RGBColor(0x9a, 0xa5, 0xb1);
 const DRAWN: RGBColor = RGBColor(0x1f, 0x6f, 0xb2);
 
+/// The font whose sizes all pictures are laid out by, and which those in pixels show: a system need not have any.
+pub fn use_own_font() -> Result<(), Failure> {
+    let font = include_bytes!("../assets/DejaVuSans-latin1.ttf");
+    register_font("sans-serif", FontStyle::Normal, font).map_err(|_| Failure::error("the built-in font is not a font"))
+}
+
 /// The load of each expert as SVG, beside what each would have if all had the same.
 pub fn load(title: &str, counts: &[u64]) -> Result<String, Failure> {
+    use_own_font()?;
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
@@ -90,6 +98,7 @@ struct Bar {
 
 /// The picture as SVG. Of several columns to a draw, the first counts: it has the distribution of a single one.
 pub fn svg(job: &Draws, drawn: &Drawn) -> Result<String, Failure> {
+    use_own_font()?;
     let rows = job.rows.clamp(1, ROWS);
     let mut text = String::new();
     {

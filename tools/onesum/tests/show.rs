@@ -116,7 +116,9 @@ fn bench_tells_people_and_machines() {
         for result in here {
             assert_eq!(result["status"], "timed");
             assert!(result["ms"]["median"].as_f64().unwrap() > 0.0);
-            assert!(result["x_copy"]["q1"].as_f64() <= result["x_copy"]["q3"].as_f64());
+            assert_eq!(result["ratio"]["over"], "copy");
+            assert!(result["ratio"]["time"]["q1"].as_f64() <= result["ratio"]["time"]["q3"].as_f64());
+            assert!(result["fraction_of_limit"].as_f64().unwrap() > 0.0);
         }
     }
     let csv = std::fs::read_to_string(&csv).unwrap();
@@ -138,14 +140,14 @@ fn bench_of_sampling() {
     }
     let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
     let results = report["results"].as_array().unwrap();
-    assert!(results.iter().all(|r| r["status"] == "timed" && r["x_copy"].is_null()), "{results:?}");
-    assert!(results.iter().all(|r| r["x_read"]["median"].as_f64().unwrap() > 0.0));
+    assert!(results.iter().all(|r| r["status"] == "timed" && r["ratio"]["over"] == "read"), "{results:?}");
+    assert!(results.iter().all(|r| r["ratio"]["time"]["median"].as_f64().unwrap() > 0.0));
     let header = std::fs::read_to_string(&csv).unwrap().lines().next().unwrap().to_owned();
-    assert!(header.contains("x_read,x_read_q1,x_read_q3,x_read_cpu"), "{header}");
-    let said = good(&["bench", "sample/stream/f32/baseline/w8/", "--repeats", "1", "--shape", "2x64"]);
+    assert!(header.contains("over,ratio,ratio_q1,ratio_q3,ratio_cpu"), "{header}");
+    let named = ["bench", "sample", "--repeats", "1", "--shape", "2x64", "--variant"];
+    let said = good(&[&named[..], &["sample/stream/f32/baseline/w8/"]].concat());
     assert!(said.contains("sample/stream/f32/baseline/w8/x4") && !said.contains("arg max"), "{said}");
-    assert!(bad(&["bench", "sample/stream/f16", "--shape", "2x64"], 1).contains("no f32 variant"));
-    assert!(bad(&["bench", "sample/nonsense"], 1).contains("no variant's name contains"));
+    assert!(bad(&[&named[..], &["sample/nonsense"]].concat(), 1).contains("no variant's name contains"));
 }
 
 /// Routing is measured against a read, its plan against the routing, and a few tokens against an empty dispatch.
@@ -155,7 +157,7 @@ fn bench_of_routing() {
     let (json, csv) = (folder.path("b.json"), folder.path("b.csv"));
     let args = ["bench", "route", "--quick", "--repeats", "2", "--json", &json, "--csv", &csv];
     let said = good(&[&args[..], &["--shape", "70x64x6", "2x64x6"]].concat());
-    let parts = ["70 tokens, 6 of 64 experts", "route: router/", "deepseek-v2-lite: router/", "route + plan/"];
+    let parts = ["70 tokens, 6 of 64 experts", "route: router/", "deepseek-v2-lite: router/", "route + plan: plan/"];
     for part in
         [&parts[..], &["stats/f32/", "expert_choice/", "x read", "empty dispatch", "x empty", "x route"]].concat()
     {
@@ -164,11 +166,11 @@ fn bench_of_routing() {
     let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
     let results = report["results"].as_array().unwrap();
     assert!(results.iter().all(|r| r["status"] == "timed" && r["choices"] == 6), "{results:?}");
-    let with = |key: &str| results.iter().filter(|r| r[key]["median"].as_f64().is_some_and(|x| x > 0.0)).count();
-    assert_eq!((with("x_read"), with("x_route"), with("x_empty"), with("x_copy")), (5, 2, 4, 0));
-    let csv = std::fs::read_to_string(&csv).unwrap();
-    let columns = csv.lines().next().unwrap().split(',').count();
-    assert!(csv.lines().all(|line| line.split(',').count() == columns), "{csv}");
+    assert!(results.iter().all(|r| r["ratio"]["time"]["median"].as_f64().is_some_and(|x| x > 0.0)), "{results:?}");
+    let over = |what: &str| results.iter().filter(|r| r["ratio"]["over"] == what).count();
+    assert_eq!((over("read"), over("route"), over("empty"), over("copy")), (5, 2, 4, 0));
+    let mut csv = csv::Reader::from_path(&csv).unwrap();
+    assert_eq!(csv.records().map(Result::unwrap).count(), results.len());
 
     let named = ["bench", "route", "--repeats", "1", "--shape", "3x64", "--variant", "router/row/f32/baseline/w8/x4"];
     let said = good(&named);
@@ -188,13 +190,14 @@ fn bench_of_permutations() {
 }
 
 #[test]
-fn bench_takes_a_filter() {
-    let said = good(&["bench", "stream/f32/baseline", "--quick", "--repeats", "1", "--shape", "8x64"]);
+fn bench_takes_variants() {
+    let named = |shape, variant| good(&["bench", "--quick", "--repeats", "1", "--shape", shape, "--variant", variant]);
+    let said = named("8x64", "stream/f32/baseline");
     let lines: Vec<_> = said.lines().filter(|l| l.contains("softmax/")).collect();
     assert!(!lines.is_empty() && lines.iter().all(|l| l.contains("softmax/stream/f32/baseline/") && l.contains("/x4")));
-    let said = good(&["bench", "rows/bf16-f16/baseline/w8l1k8", "--repeats", "1", "--shape", "8x12"]);
+    let said = named("8x12", "rows/bf16-f16/baseline/w8l1k8");
     assert!(said.contains("softmax/rows/bf16-f16/baseline/w8l1k8/x4"), "{said}");
-    assert!(bad(&["bench", "nonsense"], 1).contains("no variant's name contains"));
+    assert!(bad(&["bench", "nonsense"], 1).contains("no definition's name contains"));
     assert!(bad(&["bench", "--json", "no/such/folder.json"], 1).contains("no such folder"));
 }
 

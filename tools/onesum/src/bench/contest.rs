@@ -1,13 +1,15 @@
 //! One shape's contest: everyone is checked, then all take turns.
 
-use std::collections::HashMap;
-
 use onesum::host::{Gpu, HostError};
+use onesum::noise::Stream;
 use onesum::reference::Row;
-use onesum::softmax::{Dtype, Operands, PARTIAL_BYTES, Shape, Spec, Variant};
-use onesum::{Bound, BuildError, Matrix, copy};
+use onesum::softmax::{self, Causal, Dtype, Operands, PARTIAL_BYTES, PerRow, Shape, Spec, Tier, Variant};
+use onesum::{Bound, BuildError, Caps, Matrix, copy};
 
-use super::rounds::{Entrant, Outcome, Plan, Runner, Standing, Yardstick, fastest, take_turns};
+use super::definitions::{Case, SoftmaxOptions, Types};
+use super::rounds::{Entrant, Label, Outcome, Plan, Runner, Standing, Timing, Yardstick, fastest, take_turns};
+use super::variants::{Field, gumbel_name};
+use crate::broadcast::Shared;
 use crate::check::{self, Making, Verdict};
 use crate::elements::{decode_into, encode};
 use crate::failure::Failure;
@@ -21,11 +23,16 @@ pub struct Contest<'a> {
     gpu: &'a Gpu,
     plan: &'a Plan,
     shape: Shape,
-    logits: &'a [f32],
-    /// The rows that are checked, and what the reference says of them, for each element type of the input.
-    wanted: HashMap<Dtype, Vec<(usize, Row)>>,
-    src: HashMap<Dtype, Vec<wgpu::Buffer>>,
+    types: Types,
+    options: SoftmaxOptions,
+    /// As they are stored.
+    logits: Vec<f32>,
+    /// The rows that are checked, and what the reference says of them.
+    wanted: Vec<(usize, Row)>,
+    src: Vec<wgpu::Buffer>,
     dst: Vec<wgpu::Buffer>,
+    temperature: Option<wgpu::Buffer>,
+    seeds: Option<wgpu::Buffer>,
     copy: (copy::Variant, Runner),
     entrants: Vec<(Variant, Candidate)>,
 }
@@ -33,31 +40,100 @@ pub struct Contest<'a> {
 /// What outputs hold before a check: a signalling NaN that no kernel writes.
 pub const PATTERN: u8 = 0xff;
 
+/// Values as a buffer of this type has them.
+pub fn stored(values: &[f32], dtype: Dtype) -> Vec<f32> {
+    let mut stored = Vec::with_capacity(values.len());
+    decode_into(&encode(values, dtype), dtype, &mut stored);
+    stored
+}
+
+/// The contest of a case.
+pub fn contest<'a>(
+    gpu: &'a Gpu,
+    plan: &'a Plan,
+    case: &Case<'_>,
+    options: SoftmaxOptions,
+) -> Result<Contest<'a>, Failure> {
+    let logits = random_logits(case.size.elements());
+    let variants = variants(gpu.library.caps(), &case.size.shape(), case.types, &case.definition.words);
+    let mut contest = Contest::new(gpu, plan, case.size.shape(), case.types, options, &logits)?;
+    for variant in variants {
+        contest.enter(variant)?;
+    }
+    Ok(contest)
+}
+
+/// Who competes.
+fn variants(caps: &Caps, shape: &Shape, types: Types, words: &[String]) -> Vec<Variant> {
+    let runnable = Variant::all()
+        .filter(|v| (v.input, v.output) == (types.input, types.output) && (shape.quads || !v.quads))
+        .filter(|v| v.supported(caps).is_ok() && v.max_columns() >= shape.cols);
+    let field = Field {
+        chosen: Variant::select(caps, shape, types.input, types.output),
+        runnable: runnable.collect(),
+        quads: shape.quads,
+    };
+    let half = types.input == Dtype::F16 || types.output == Dtype::F16;
+    let rank = |v: &Variant| {
+        let liked =
+            v.quads == shape.quads && (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes);
+        // The tightest that keeps a row on chip; the widest of those that keep none.
+        let room = if v.keep > 0 { v.max_columns() } else { 0 };
+        (!liked, (v.quads != shape.quads, v.native_f16 != (half && caps.f16), room, u32::MAX - v.width))
+    };
+    field.pick(words, rank, |v| v.schedule.is_rival())
+}
+
 impl<'a> Contest<'a> {
     /// Uploads the logits, finds the fastest copy kernel.
-    pub fn new(gpu: &'a Gpu, plan: &'a Plan, shape: Shape, logits: &'a [f32]) -> Result<Self, Failure> {
-        let bytes = logits.len() as u64 * 4;
-        let sets = plan.rotate.div_ceil(bytes.max(1) * 2).clamp(1, 64) as usize;
-        let dst = (0..sets).map(|_| gpu.allocate(bytes)).collect::<Result<Vec<_>, _>>()?;
-        let encoded = encode(logits, Dtype::F32);
+    pub fn new(
+        gpu: &'a Gpu,
+        plan: &'a Plan,
+        shape: Shape,
+        types: Types,
+        options: SoftmaxOptions,
+        logits: &[f32],
+    ) -> Result<Self, Failure> {
+        let encoded = encode(logits, types.input);
+        let written = logits.len() as u64 * types.output.bytes();
+        let sets = plan.rotate.div_ceil((encoded.len() as u64 + written).max(1)).clamp(1, 64) as usize;
+        // The copy needs as much room as it reads.
+        let dst = (0..sets).map(|_| gpu.allocate(written.max(encoded.len() as u64))).collect::<Result<Vec<_>, _>>()?;
         let src = (0..sets).map(|_| gpu.upload(&encoded)).collect::<Result<Vec<_>, _>>()?;
         let copy = fastest_copy(gpu, plan, &src, &dst, &encoded)?;
-        let src = HashMap::from([(Dtype::F32, src)]);
-        Ok(Self { gpu, plan, shape, logits, wanted: HashMap::new(), src, dst, copy, entrants: Vec::new() })
+        let words = |words: &[u32]| gpu.upload(&words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<_>>());
+        let seeds = || (0..shape.rows as usize).flat_map(|row| stream(row).words_of_seed()).collect::<Vec<_>>();
+        Ok(Self {
+            gpu,
+            plan,
+            shape,
+            types,
+            options,
+            logits: stored(logits, types.input),
+            wanted: Vec::new(),
+            src,
+            dst,
+            temperature: options.temperature.map(|t| words(&[t.to_bits()])).transpose()?,
+            seeds: options.noise.then(|| words(&seeds())).transpose()?,
+            copy,
+            entrants: Vec::new(),
+        })
     }
 
     /// Builds, binds and checks one more competitor.
     pub fn enter(&mut self, variant: Variant) -> Result<(), Failure> {
-        let entrant = match self.bind(variant) {
+        let dst = &self.dst[0];
+        self.gpu.queue.write_buffer(dst, 0, &vec![PATTERN; dst.size() as usize]);
+        let entrant = match self.plan.first_use(self.gpu, |gpu| self.bind(gpu, variant))? {
             Err(e) => Err(Standing::Refused(e.to_string())),
-            Ok(bounds) => self.judge(variant, bounds)?,
+            Ok(first) => self.judge(variant, first)?,
         };
         self.entrants.push((variant, entrant));
         Ok(())
     }
 
-    fn judge(&mut self, variant: Variant, bounds: Vec<Bound>) -> Result<Candidate, Failure> {
-        let verdict = self.check(variant, &bounds[0])?;
+    fn judge(&mut self, variant: Variant, first: (Vec<Bound>, f64)) -> Result<Candidate, Failure> {
+        let verdict = self.check(variant)?;
         if let Some(wrong) = &verdict.wrong {
             return Ok(Err(Standing::Wrong(format!(
                 "row {} column {}: got {:e}, want {:e}",
@@ -67,63 +143,90 @@ impl<'a> Contest<'a> {
                 wrong.want
             ))));
         }
-        let bytes = self.logits.len() as u64 * (variant.input.bytes() + variant.output.bytes());
-        Ok(Ok((Runner::of(bounds, bytes), verdict)))
+        Ok(Ok((Runner::first(first, self.traffic()), verdict)))
     }
 
-    fn bind(&mut self, variant: Variant) -> Result<Vec<Bound>, HostError> {
+    /// One read of each logit that counts, one write of each result.
+    fn traffic(&self) -> u64 {
+        let (rows, cols) = (u64::from(self.shape.rows), u64::from(self.shape.cols));
+        let read = match self.options.queries {
+            None => rows * cols,
+            // Query q of n sees all but the last n - 1 - q columns.
+            Some(n) => rows * cols - rows * (u64::from(n) - 1) / 2,
+        };
+        read * self.types.input.bytes() + rows * cols * self.types.output.bytes()
+    }
+
+    fn spec(&self, variant: Variant) -> Spec {
+        let o = self.options;
+        let positions = o.queries.map(|queries| Causal { queries, offset: self.offset(queries) });
+        let options = softmax::Options {
+            scale: o.scale,
+            soft_cap: o.soft_cap,
+            positions,
+            causal: positions.is_some(),
+            temperature: o.temperature.is_some(),
+            gumbel: o.noise,
+            ..softmax::Options::default()
+        };
+        let Types { input, output } = self.types;
+        Spec { input, output, log: o.log, options, variant: Some(variant), ..Spec::new(self.shape) }
+    }
+
+    /// The column of the first of so many queries: the last one is the sequence's last.
+    fn offset(&self, queries: u32) -> i32 {
+        i32::try_from(self.shape.cols.saturating_sub(queries)).unwrap_or(i32::MAX)
+    }
+
+    fn bind(&self, gpu: &Gpu, variant: Variant) -> Result<Vec<Bound>, HostError> {
         let (rows, cols) = (self.shape.rows, self.shape.cols);
-        let spec =
-            Spec { input: variant.input, output: variant.output, variant: Some(variant), ..Spec::new(self.shape) };
-        let kernel = self.gpu.library.softmax(&spec)?;
-        let scratch = self.gpu.allocate(kernel.scratch_bytes(rows, cols).max(PARTIAL_BYTES))?;
+        let kernel = gpu.library.softmax(&self.spec(variant))?;
+        let scratch = gpu.allocate(kernel.scratch_bytes(rows, cols).max(PARTIAL_BYTES))?;
         let words = u32::try_from(scratch.size() / 4).unwrap_or(u32::MAX);
-        if !self.src.contains_key(&variant.input) {
-            let encoded = encode(self.logits, variant.input);
-            let buffers = self.dst.iter().map(|_| self.gpu.upload(&encoded)).collect::<Result<_, _>>()?;
-            self.src.insert(variant.input, buffers);
-        }
         let bind = |(src, dst)| {
             let operands = Operands {
+                temperature: self.temperature.as_ref().map(|t| PerRow::one(Matrix::new(t, 1, 1))),
+                seeds: self.seeds.as_ref().map(|s| PerRow::each(Matrix::new(s, rows, 4))),
                 scratch: Some(Matrix::new(&scratch, 1, words)),
                 ..Operands::new(Matrix::new(src, rows, cols), Matrix::new(dst, rows, cols))
             };
             Ok(kernel.bind_with(&operands)?)
         };
-        self.src[&variant.input].iter().zip(&self.dst).map(bind).collect()
+        self.src.iter().zip(&self.dst).map(bind).collect()
     }
 
-    /// Runs it once and holds some of its rows against the reference.
-    fn check(&mut self, variant: Variant, bound: &Bound) -> Result<Verdict, Failure> {
-        let dst = &self.dst[0];
-        self.gpu.queue.write_buffer(dst, 0, &vec![PATTERN; dst.size() as usize]);
-        self.gpu.run(&[bound])?;
-        let bytes = self.gpu.download(dst, self.logits.len() as u64 * variant.output.bytes())?;
+    /// Holds some of the rows that its first use has written against the reference.
+    fn check(&mut self, variant: Variant) -> Result<Verdict, Failure> {
+        let bytes = self.gpu.download(&self.dst[0], self.logits.len() as u64 * self.types.output.bytes())?;
         let mut got = Vec::with_capacity(self.logits.len());
-        decode_into(&bytes, variant.output, &mut got);
-        let making = Making { schedule: variant.schedule, output: variant.output, log: false };
+        decode_into(&bytes, self.types.output, &mut got);
+        let making = Making { schedule: variant.schedule, output: self.types.output, log: self.options.log };
         let cols = self.shape.cols as usize;
         let mut verdict = Verdict { rows_in_all: self.shape.rows as usize, ..Verdict::default() };
-        for (row, want) in self.wanted(variant.input) {
+        if self.wanted.is_empty() {
+            let rows = check::sample(self.shape.rows as usize, (self.plan.checked / cols).max(2));
+            self.wanted = rows.into_iter().map(|row| (row, self.reference(row))).collect();
+        }
+        for (row, want) in &self.wanted {
             verdict.merge(check::check_row(*row, want, making, &got[row * cols..(row + 1) * cols], None));
         }
         Ok(verdict)
     }
 
-    fn wanted(&mut self, input: Dtype) -> &[(usize, Row)] {
-        let (rows, cols) = (self.shape.rows as usize, self.shape.cols as usize);
-        let (logits, most) = (self.logits, (self.plan.checked / cols).max(2));
-        self.wanted.entry(input).or_insert_with(|| {
-            let rows = check::sample(rows, most);
-            rows.into_iter()
-                .map(|row| {
-                    // As the storage type has rounded it.
-                    let mut stored = Vec::with_capacity(cols);
-                    decode_into(&encode(&logits[row * cols..(row + 1) * cols], input), input, &mut stored);
-                    (row, check::reference_row(&Job::new(stored, 1, cols), 0))
-                })
-                .collect()
-        })
+    /// What a row should become, as a problem of that row alone.
+    fn reference(&self, row: usize) -> Row {
+        let (cols, o) = (self.shape.cols as usize, self.options);
+        let position = |queries: u32| (row % queries as usize) as i32 + self.offset(queries);
+        let job = Job {
+            scale: o.scale,
+            soft_cap: o.soft_cap,
+            temperature: o.temperature.map(|t| Shared::one(t, &[1])),
+            causal: o.queries.map(position),
+            noise: o.noise.then(|| stream(row)),
+            log: o.log,
+            ..Job::new(self.logits[row * cols..(row + 1) * cols].to_vec(), 1, cols)
+        };
+        check::reference_row(&job, 0)
     }
 
     /// Lets all take turns; tells after each round.
@@ -131,13 +234,15 @@ impl<'a> Contest<'a> {
         let (gpu, plan, (copy_name, copy)) = (self.gpu, self.plan, &mut self.copy);
         let timed = self.entrants.iter_mut().filter_map(|(_, candidate)| Some(&mut candidate.as_mut().ok()?.0));
         take_turns(gpu, plan, std::iter::once(&mut *copy).chain(timed), tell)?;
-        let chosen = Variant::select(gpu.library.caps(), &self.shape, Dtype::F32, Dtype::F32);
+        let chosen = Variant::select(gpu.library.caps(), &self.shape, self.types.input, self.types.output);
         let entrants = self.entrants.iter().map(|(variant, candidate)| {
             let standing = match candidate {
-                Ok((runner, verdict)) => {
-                    let worst = Some(verdict.worst_ulp.unwrap_or(0.0));
-                    Standing::Timed(runner.timing(copy, plan.cpu, worst, verdict.rows))
-                }
+                Ok((runner, verdict)) => Standing::Timed(Timing {
+                    // Log-probabilities are judged by absolute errors.
+                    worst_ulp: (!self.options.log).then_some(verdict.worst_ulp.unwrap_or(0.0)),
+                    rows_checked: verdict.rows,
+                    ..runner.timing(copy, plan)
+                }),
                 Err(standing) => standing.clone(),
             };
             let role = match variant {
@@ -145,19 +250,25 @@ impl<'a> Contest<'a> {
                 v if v.schedule.is_rival() => "rival",
                 _ => "other",
             };
-            Entrant { name: variant.to_string(), role, over: Yardstick::Copy, standing }
+            let name = if self.options.noise { gumbel_name(variant) } else { variant.to_string() };
+            Entrant { name, role, over: Yardstick::Copy, standing }
         });
         let entrants = entrants.collect();
-        let unit = (copy_name.to_string(), copy.timing(copy, plan.cpu, None, 0));
         Ok(Outcome {
+            label: Label::default(),
             shape: (self.shape.rows, self.shape.cols),
             choices: None,
             title: format!("{} x {}", self.shape.rows, self.shape.cols),
             yardstick: Yardstick::Copy,
-            unit,
+            unit: (copy_name.to_string(), copy.timing(copy, plan)),
             entrants,
         })
     }
+}
+
+/// The noise of a row.
+pub fn stream(row: usize) -> Stream {
+    Stream { seed: row as u64, position: 0 }
 }
 
 /// The fastest of the copy kernels on these buffers: it is the limit.

@@ -66,13 +66,8 @@ pub fn raw(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer
     Raw { pipeline: pipeline.clone(), group, groups }
 }
 
-/// The fastest of some kernels that only read, on these buffers of so many f32 each.
-pub fn fastest_read(
-    gpu: &Gpu,
-    plan: &Plan,
-    sources: &[wgpu::Buffer],
-    values: usize,
-) -> Result<(String, Runner), Failure> {
+/// The fastest of some kernels that only read, on these buffers of so many bytes each.
+pub fn fastest_read(gpu: &Gpu, plan: &Plan, sources: &[wgpu::Buffer], bytes: u64) -> Result<(String, Runner), Failure> {
     let mut all = Vec::new();
     for (width, quads) in [(8_u32, 128_u32), (8, 1024), (256, 4), (256, 16)] {
         if width > gpu.library.caps().max_invocations {
@@ -80,12 +75,12 @@ pub fn fastest_read(
         }
         let constants = [("WIDTH", f64::from(width)), ("QUADS", f64::from(quads))];
         let pipeline = pipeline(gpu, "read", include_str!("read.wgsl"), &constants);
-        let groups = (values as u64 / 4).div_ceil(u64::from(width * quads)).max(1);
+        let groups = (bytes / 16).div_ceil(u64::from(width * quads)).max(1);
         let side = groups.min(65_535);
         let grid = [side as u32, groups.div_ceil(side) as u32];
         let dst = gpu.allocate(u64::from(grid[0]) * u64::from(grid[1]) * u64::from(width) * 4)?;
         let turns = sources.iter().map(|src| Box::new(raw(gpu, &pipeline, &[src, &dst], grid)) as Box<dyn Turn>);
-        all.push((format!("read/f32/baseline/w{width}q{quads}/x4"), Runner::new(turns.collect(), values as u64 * 4)));
+        all.push((format!("read/f32/baseline/w{width}q{quads}/x4"), Runner::new(turns.collect(), bytes)));
     }
     fastest(gpu, plan, all)?.ok_or_else(|| Failure::error("no kernel reads on this adapter"))
 }

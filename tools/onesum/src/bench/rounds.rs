@@ -1,7 +1,9 @@
 //! What all contests share: competitors that take turns, and what is made of their times.
 
-use onesum::Bound;
+use std::time::Instant;
+
 use onesum::host::{Gpu, HostError};
+use onesum::{Bound, Library};
 
 use crate::device::{Clock, Elapsed, Turn};
 
@@ -17,14 +19,28 @@ pub struct Plan {
     pub checked: usize,
     /// The adapter runs on the CPU, so that the process's CPU time means something.
     pub cpu: bool,
+    /// Seconds from submit to done of a pass with nothing in it: part of every time that is taken so.
+    pub empty_submit: Spread,
     clock: Clock,
 }
 
+/// Elements that are held against the reference, about, unless all are.
+pub const CHECKED: usize = 1 << 17;
+
+/// Submits that the cost of an empty one is the median of.
+const EMPTY_SUBMITS: usize = 51;
+
+/// A yardstick whose interquartile range is more of its median than this was measured on a noisy machine. Of n normal samples
+/// the median has a standard error of 0.93 interquartile ranges over the square root of n: at a tenth, 2 % of 21 rounds, 3.5 % of
+/// 7. A difference that small then means nothing.
+const NOISY: f64 = 0.1;
+
 impl Plan {
     /// For this device.
-    pub fn new(gpu: &Gpu, quick: bool, repeats: Option<u32>) -> Self {
+    pub fn new(gpu: &Gpu, quick: bool, repeats: Option<u32>) -> Result<Self, HostError> {
         let cpu = gpu.info.device_type == wgpu::DeviceType::Cpu;
-        Self {
+        let clock = Clock::new(gpu);
+        Ok(Self {
             repeats: repeats.unwrap_or(if quick { 7 } else { 21 }),
             submit: match (cpu, quick) {
                 (true, true) => 0.005,
@@ -33,10 +49,11 @@ impl Plan {
             },
             // Past the last cache of any CPU or GPU that is likely to be met.
             rotate: if cpu { 128 << 20 } else { 512 << 20 },
-            checked: 1 << 17,
+            checked: CHECKED,
             cpu,
-            clock: Clock::new(gpu),
-        }
+            empty_submit: empty_submit(gpu, &clock)?,
+            clock,
+        })
     }
 
     /// What times are measured by.
@@ -44,19 +61,50 @@ impl Plan {
         self.clock.method()
     }
 
-    /// Runs one turn, untimed.
-    pub fn once(&self, gpu: &Gpu, turn: &dyn Turn) -> Result<(), HostError> {
-        self.clock.time(gpu, std::iter::once(turn)).map(drop)
+    /// What `bind` makes with a library that has compiled nothing yet, and the seconds from there to the end of the first
+    /// dispatch.
+    pub fn first_use<T: Turn>(
+        &self,
+        gpu: &Gpu,
+        bind: impl FnOnce(&Gpu) -> Result<Vec<T>, HostError>,
+    ) -> Result<Result<(Vec<T>, f64), HostError>, HostError> {
+        // What has been uploaded is no part of it.
+        gpu.queue.submit([]);
+        gpu.wait()?;
+        let mut cold = gpu.clone();
+        cold.library = Library::with_caps(&gpu.device, gpu.library.caps().clone(), None)?;
+        let start = Instant::now();
+        let turns = match bind(&cold) {
+            Ok(turns) => turns,
+            Err(e) => return Ok(Err(e)),
+        };
+        let built = start.elapsed().as_secs_f64();
+        let ran = match turns.first() {
+            Some(turn) => self.clock.time(gpu, std::iter::once(turn))?.wall,
+            None => 0.0,
+        };
+        Ok(Ok((turns, built + ran)))
     }
 
     /// One line for people.
     pub fn line(&self) -> String {
-        format!("{} rounds, {}, buffers rotate over {} MiB", self.repeats, self.method(), self.rotate >> 20)
+        let empty = self.empty_submit.median * 1e6;
+        let (rounds, method, rotate) = (self.repeats, self.method(), self.rotate >> 20);
+        format!("{rounds} rounds, {method} (an empty submit: {empty:.0} us), buffers rotate over {rotate} MiB")
     }
 }
 
+fn empty_submit(gpu: &Gpu, clock: &Clock) -> Result<Spread, HostError> {
+    let nothing = || clock.time(gpu, std::iter::empty::<&Bound>());
+    for _ in 0..3 {
+        nothing()?;
+    }
+    let times = (0..EMPTY_SUBMITS).map(|_| Ok(nothing()?.wall)).collect::<Result<Vec<_>, HostError>>()?;
+    Ok(Spread::of(times.into_iter()))
+}
+
 /// Median and quartiles.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Spread {
     /// A quarter is below.
     pub q1: f64,
@@ -81,6 +129,21 @@ impl Spread {
         };
         Self { q1: at(0.25), median: at(0.5), q3: at(0.75) }
     }
+
+    /// In another unit.
+    pub fn scaled(self, by: f64) -> Self {
+        Self { q1: self.q1 * by, median: self.median * by, q3: self.q3 * by }
+    }
+
+    /// The interquartile range over the median.
+    pub fn relative(&self) -> f64 {
+        (self.q3 - self.q1) / self.median
+    }
+
+    /// Whether times of a yardstick scatter so much that small differences mean nothing.
+    pub fn is_noisy(&self) -> bool {
+        self.relative() > NOISY
+    }
 }
 
 /// What came of one competitor.
@@ -99,12 +162,16 @@ pub enum Standing {
 pub struct Timing {
     /// Seconds per dispatch.
     pub seconds: Spread,
+    /// The process's CPU time of the same, where the adapter runs on the CPU.
+    pub cpu_seconds: Option<Spread>,
     /// Time per byte over the yardstick's of the same round.
     pub ratio: Spread,
     /// The same of the process's CPU time, where the adapter runs on the CPU.
     pub cpu_ratio: Option<Spread>,
     /// Bytes per second of ideal traffic.
     pub bandwidth: f64,
+    /// Seconds from a specification to the end of the first dispatch, with nothing compiled before.
+    pub first_use: Option<f64>,
     /// From the reference, on the rows checked; none of what is exact or nothing.
     pub worst_ulp: Option<f64>,
     /// Rows checked.
@@ -136,12 +203,25 @@ impl Yardstick {
     }
 }
 
+/// What was measured, for records.
+#[derive(Clone, Debug, Default)]
+pub struct Label {
+    /// The definition's name.
+    pub definition: String,
+    /// `f32`, `f16-f32`.
+    pub dtype: String,
+    /// `temperature=0.7`.
+    pub options: String,
+}
+
 /// A shape's results.
 pub struct Outcome {
     /// Rows and columns.
     pub shape: (u32, u32),
     /// Choices of each row, where rows are routed.
     pub choices: Option<u32>,
+    /// What was measured, for records.
+    pub label: Label,
     /// The shape in words.
     pub title: String,
     /// What the yardstick does.
@@ -175,17 +255,23 @@ pub struct Runner {
     /// Where it is in the rotation.
     next: usize,
     samples: Vec<Elapsed>,
+    first_use: Option<f64>,
 }
 
 impl Runner {
     /// One turn for each set of buffers, with so many bytes of ideal traffic.
     pub fn new(turns: Vec<Box<dyn Turn>>, bytes: u64) -> Self {
-        Self { turns, bytes, count: 1, next: 0, samples: Vec::new() }
+        Self { turns, bytes, count: 1, next: 0, samples: Vec::new(), first_use: None }
     }
 
-    /// The same of what a kernel has bound.
-    pub fn of(bounds: Vec<Bound>, bytes: u64) -> Self {
-        Self::new(bounds.into_iter().map(|bound| Box::new(bound) as Box<dyn Turn>).collect(), bytes)
+    /// The same of turns of one kind.
+    pub fn of<T: Turn + 'static>(turns: Vec<T>, bytes: u64) -> Self {
+        Self::new(turns.into_iter().map(|turn| Box::new(turn) as Box<dyn Turn>).collect(), bytes)
+    }
+
+    /// The same of what was bound for a first use, which took so many seconds.
+    pub fn first<T: Turn + 'static>((turns, seconds): (Vec<T>, f64), bytes: u64) -> Self {
+        Self { first_use: Some(seconds), ..Self::of(turns, bytes) }
     }
 
     /// Time of one dispatch, over a submit of several.
@@ -194,7 +280,7 @@ impl Runner {
         let total = clock.time(gpu, turns)?;
         self.next = (self.next + self.count) % self.turns.len();
         let count = self.count as f64;
-        Ok(Elapsed { seconds: total.seconds / count, cpu: total.cpu / count })
+        Ok(Elapsed { seconds: total.seconds / count, wall: total.wall / count, cpu: total.cpu / count })
     }
 
     /// Warms up and finds how many dispatches make a submit of about the planned length.
@@ -206,19 +292,25 @@ impl Runner {
         Ok(())
     }
 
-    /// Its time, and over that of `unit`.
-    pub fn timing(&self, unit: &Self, cpu: bool, worst_ulp: Option<f64>, rows_checked: usize) -> Timing {
-        let scale = unit.bytes as f64 / self.bytes as f64;
-        let rounds = || self.samples.iter().zip(&unit.samples);
+    /// Its time, and over that of `base`, per byte.
+    pub fn timing(&self, base: &Self, plan: &Plan) -> Timing {
+        let ratio = |of: fn(&Elapsed) -> f64| self.over(base, of);
         let seconds = Spread::of(self.samples.iter().map(|s| s.seconds));
         Timing {
             seconds,
-            ratio: Spread::of(rounds().map(|(own, unit)| own.seconds / unit.seconds * scale)),
-            cpu_ratio: cpu.then(|| Spread::of(rounds().map(|(own, unit)| own.cpu / unit.cpu * scale))),
+            cpu_seconds: plan.cpu.then(|| Spread::of(self.samples.iter().map(|s| s.cpu))),
+            ratio: ratio(|s| s.seconds),
+            cpu_ratio: plan.cpu.then(|| ratio(|s| s.cpu)),
             bandwidth: self.bytes as f64 / seconds.median,
-            worst_ulp,
-            rows_checked,
+            first_use: self.first_use,
+            worst_ulp: None,
+            rows_checked: 0,
         }
+    }
+
+    fn over(&self, base: &Self, of: fn(&Elapsed) -> f64) -> Spread {
+        let scale = base.bytes as f64 / self.bytes as f64;
+        Spread::of(self.samples.iter().zip(&base.samples).map(|(own, base)| of(own) / of(base) * scale))
     }
 }
 

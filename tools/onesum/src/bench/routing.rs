@@ -1,47 +1,37 @@
 //! `MoE` routing against what must be read, its plan and its load beside it; of a few tokens, against a dispatch.
 
-use onesum::expert_choice;
 use onesum::host::{Gpu, HostError};
 use onesum::reference::expert_choice::expert_choice as chosen_by_experts;
 use onesum::router::{self, Preset, Spec};
-use onesum::softmax::{Dtype, Shape};
-use onesum::{BindError, Bound, Matrix, plan, stats};
+use onesum::softmax::{Dtype, Tier};
+use onesum::{BindError, Bound, Caps, Matrix, expert_choice, plan, stats};
 
-use super::contest::{PATTERN, random_logits};
+use super::contest::{PATTERN, random_logits, stored};
+use super::definitions::{Case, RouteOptions, Size};
 use super::raw::{empty, fastest_read};
-use super::rounds::{Entrant, Outcome, Plan, Runner, Standing, Yardstick, take_turns};
+use super::rounds::{Entrant, Label, Outcome, Plan, Runner, Standing, Timing, Yardstick, take_turns};
+use super::variants::{EXPERT_CHOICE, Field, MODEL, PLAN, STATS, beside};
 use crate::device::Turn;
 use crate::elements::encode;
 use crate::failure::Failure;
 use crate::routing::{Buffers, PlanBuffers, Routing, compare_plan, words};
 
-/// Tokens, experts and choices that are measured unless `--shape` says otherwise: the routers of current models, and two
-/// steps of decoding.
-pub const SHAPES: [(u32, u32, u32); 9] = [
-    (4096, 8, 2),
-    (4096, 64, 6),
-    (4096, 128, 8),
-    (4096, 256, 8),
-    (4096, 384, 8),
-    (4096, 512, 10),
-    (16_384, 256, 8),
-    (1, 256, 8),
-    (8, 256, 8),
-];
-
-/// What `--quick` measures.
-pub const QUICK_SHAPES: [(u32, u32, u32); 3] = [(4096, 64, 6), (4096, 256, 8), (8, 256, 8)];
-
 /// Fewer tokens are a step of decoding.
 const DECODE: u32 = 64;
 
-/// The variants that were named, by kernel.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Variants {
-    pub router: Option<router::Variant>,
-    pub plan: Option<plan::Variant>,
-    pub stats: Option<stats::Variant>,
-    pub expert_choice: Option<expert_choice::Variant>,
+/// Who routes.
+fn variants(caps: &Caps, spec: &Spec, words: &[String]) -> Vec<router::Variant> {
+    let (shape, chosen) = (spec.shape, router::Variant::select(caps, spec));
+    let runnable = router::Variant::all()
+        .filter(|v| v.input == spec.input && (shape.quads || !v.quads))
+        .filter(|v| v.supported(caps).is_ok() && v.fits(caps, spec, shape.cols).is_ok());
+    let field = Field { chosen, runnable: runnable.collect(), quads: shape.quads };
+    let rank = |v: &router::Variant| {
+        let liked =
+            v.quads == shape.quads && (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes);
+        (!liked, (v.quads != shape.quads, u32::MAX - v.width))
+    };
+    field.pick(words, rank, |_| false)
 }
 
 /// Some steps, one after another.
@@ -63,38 +53,57 @@ struct Entry {
     checked: usize,
 }
 
+/// What came of a first use and its check: the steps and their first time, and how many tokens were checked.
+type Checked = Result<((Vec<Steps>, f64), usize), Standing>;
+
 /// One shape's contest: set up, checked, run.
 pub struct Contest<'a> {
     gpu: &'a Gpu,
     plan: &'a Plan,
-    variants: Variants,
-    shape: (u32, u32, u32),
+    size: Size,
     src: Vec<wgpu::Buffer>,
-    /// The softmax of the chosen, which plan and load are made of.
     job: Routing,
     buffers: Buffers,
     entries: Vec<Entry>,
 }
 
-fn role(named: bool) -> &'static str {
-    if named { "other" } else { "chosen" }
+/// The contest of a case.
+pub fn contest<'a>(
+    gpu: &'a Gpu,
+    plan: &'a Plan,
+    case: &Case<'_>,
+    options: RouteOptions,
+) -> Result<Contest<'a>, Failure> {
+    let (size, dtype, words) = (case.size, case.types.input, &case.definition.words);
+    let spec = options.spec(size, dtype).map_err(Failure::usage)?;
+    let mut contest = Contest::new(gpu, plan, size, spec)?;
+    contest.enter_all(words)?;
+    Ok(contest)
+}
+
+/// `chosen` by select, or `other`.
+fn role<V: PartialEq>(variant: &V, chosen: &V) -> &'static str {
+    if variant == chosen { "chosen" } else { "other" }
+}
+
+/// A small bias, as that of a trained router, where the specification has one.
+fn bias(spec: &Spec) -> Option<Vec<f32>> {
+    spec.options.bias.map(|_| random_logits(spec.shape.cols as usize).into_iter().map(|x| x * 0.01).collect())
 }
 
 impl<'a> Contest<'a> {
     /// Uploads the logits.
-    pub fn new(gpu: &'a Gpu, plan: &'a Plan, shape: (u32, u32, u32), variants: Variants) -> Result<Self, Failure> {
-        let (tokens, experts, choices) = shape;
-        let logits = random_logits(tokens as usize * experts as usize);
-        let encoded = encode(&logits, Dtype::F32);
+    fn new(gpu: &'a Gpu, plan: &'a Plan, size: Size, spec: Spec) -> Result<Self, Failure> {
+        let logits = random_logits(size.elements());
+        let encoded = encode(&logits, spec.input);
         // Decoding has its logits in the cache.
-        let sets = if tokens < DECODE { 1 } else { plan.rotate.div_ceil(encoded.len().max(1) as u64).clamp(1, 64) };
-        let spec = Spec { variant: variants.router, ..Spec::new(Shape::new(tokens, experts), choices) };
-        let job = Routing::new(spec, logits);
+        let sets = if size.rows < DECODE { 1 } else { plan.rotate.div_ceil(encoded.len().max(1) as u64).clamp(1, 64) };
+        let logits = stored(&logits, spec.input);
+        let job = Routing { bias: bias(&spec), ..Routing::new(spec, logits) };
         Ok(Self {
             gpu,
             plan,
-            variants,
-            shape,
+            size,
             src: (0..sets).map(|_| gpu.upload(&encoded)).collect::<Result<_, _>>()?,
             buffers: Buffers::new(gpu, &job)?,
             job,
@@ -103,7 +112,7 @@ impl<'a> Contest<'a> {
     }
 
     fn decodes(&self) -> bool {
-        self.shape.0 < DECODE
+        self.size.rows < DECODE
     }
 
     /// What everything but the plan is compared with.
@@ -111,35 +120,58 @@ impl<'a> Contest<'a> {
         if self.decodes() { Yardstick::Empty } else { Yardstick::Read }
     }
 
+    fn dtype(&self) -> Dtype {
+        self.job.spec.input
+    }
+
     fn bytes(&self) -> u64 {
-        self.job.logits.len() as u64 * 4
+        self.job.logits.len() as u64 * self.dtype().bytes()
     }
 
-    fn push(&mut self, name: String, named: bool, over: Yardstick, entry: Result<(Vec<Steps>, usize), Standing>) {
+    fn push(&mut self, name: String, role: &'static str, over: Yardstick, entry: Checked) {
         let checked = entry.as_ref().map_or(0, |(_, checked)| *checked);
-        let turns = |steps: Vec<Steps>| steps.into_iter().map(|s| Box::new(s) as Box<dyn Turn>).collect();
-        let candidate = entry.map(|(steps, _)| Runner::new(turns(steps), self.bytes()));
-        self.entries.push(Entry { name, role: role(named), over, candidate, checked });
+        let candidate = entry.map(|(first, _)| Runner::first(first, self.bytes()));
+        self.entries.push(Entry { name, role, over, candidate, checked });
     }
 
-    /// Everyone takes part.
-    pub fn enter_all(&mut self) -> Result<(), Failure> {
-        self.enter_route(None)?;
-        self.enter_preset()?;
+    /// Everyone that the words mean takes part. What is not a routing is made of the first one.
+    fn enter_all(&mut self, words: &[String]) -> Result<(), Failure> {
+        let (caps, spec) = (self.gpu.library.caps(), self.job.spec.clone());
+        let chosen = router::Variant::select(caps, &spec);
+        let mut variants = variants(caps, &spec, words);
+        if variants.is_empty() {
+            variants.push(chosen);
+        }
+        for &variant in &variants {
+            self.job.spec.variant = Some(variant);
+            self.enter_route(None, role(&variant, &chosen))?;
+        }
+        self.job.spec.variant = Some(variants[0]);
+        if words.iter().any(|word| word == MODEL) {
+            self.enter_model()?;
+        }
         // What is made of a wrong routing means nothing.
-        if self.entries[0].candidate.is_ok() {
-            // The preset's routing has its own buffers.
-            self.enter_plan()?;
-            self.enter_load()?;
-            if !self.decodes() {
-                self.enter_expert_choice()?;
-            }
+        if self.entries[0].candidate.is_err() {
+            return Ok(());
+        }
+        self.restore()?;
+        self.enter_plans(words)?;
+        self.enter_loads(words)?;
+        if !self.decodes() {
+            self.enter_expert_choices(words)?;
         }
         Ok(())
     }
 
+    /// The first variant's routing, which others have written over.
+    fn restore(&self) -> Result<(), HostError> {
+        let kernel = self.gpu.library.router(&self.job.spec)?;
+        let bounds = self.buffers.bind(&kernel, &self.job, &self.src[0])?;
+        self.gpu.run(&bounds.iter().collect::<Vec<_>>())
+    }
+
     /// The routing of a job, or of the contest's own.
-    fn enter_route(&mut self, other: Option<(&'static str, &Routing)>) -> Result<(), Failure> {
+    fn enter_route(&mut self, other: Option<(&'static str, &Routing)>, role: &'static str) -> Result<(), Failure> {
         let own;
         let (what, job, buffers) = match other {
             None => ("route", &self.job, &self.buffers),
@@ -148,144 +180,166 @@ impl<'a> Contest<'a> {
                 (what, job, &own)
             }
         };
-        let (name, entry) = match self.bind_route(job, buffers) {
-            Err(e) => (what.to_owned(), Err(Standing::Refused(e.to_string()))),
-            Ok((variant, bounds)) => {
-                let checked = self.check_route(job, buffers, &bounds[0])?.map_err(Standing::Wrong);
-                (format!("{what}: {variant}"), checked.map(|checked| (bounds, checked)))
-            }
+        let name = match job.spec.variant {
+            Some(variant) => format!("{what}: {variant}"),
+            None => what.to_owned(),
         };
-        self.push(name, self.variants.router.is_some(), self.yardstick(), entry);
-        Ok(())
-    }
-
-    fn bind_route(&self, job: &Routing, buffers: &Buffers) -> Result<(router::Variant, Vec<Steps>), HostError> {
-        let kernel = self.gpu.library.router(&job.spec)?;
-        let steps = self.src.iter().map(|src| Ok(Steps(buffers.bind(&kernel, job, src)?)));
-        Ok((kernel.variant(), steps.collect::<Result<_, BindError>>()?))
-    }
-
-    /// How many tokens are right, or what is wrong.
-    fn check_route(&self, job: &Routing, buffers: &Buffers, bound: &Steps) -> Result<Result<usize, String>, Failure> {
         for buffer in [&buffers.experts, &buffers.weights] {
             self.gpu.queue.write_buffer(buffer, 0, &vec![PATTERN; buffer.size() as usize]);
         }
-        self.plan.once(self.gpu, bound)?;
-        let (experts, weights) = self.routed(buffers)?;
-        Ok(job.compare(&experts, &weights, self.plan.checked))
+        let entry = match self.plan.first_use(self.gpu, |gpu| self.bind_route(gpu, job, buffers))? {
+            Err(e) => Err(Standing::Refused(e.to_string())),
+            Ok(first) => {
+                let (experts, weights) = self.routed(buffers)?;
+                let right = job.compare(&experts, &weights, self.plan.checked);
+                right.map_err(Standing::Wrong).map(|checked| (first, checked))
+            }
+        };
+        self.push(name, role, self.yardstick(), entry);
+        Ok(())
+    }
+
+    fn bind_route(&self, gpu: &Gpu, job: &Routing, buffers: &Buffers) -> Result<Vec<Steps>, HostError> {
+        let kernel = gpu.library.router(&job.spec)?;
+        let steps = self.src.iter().map(|src| Ok(Steps(buffers.bind(&kernel, job, src)?)));
+        Ok(steps.collect::<Result<_, BindError>>()?)
     }
 
     fn routed(&self, buffers: &Buffers) -> Result<(Vec<u32>, Vec<f32>), HostError> {
-        let count = self.shape.0 as usize * self.shape.2 as usize;
+        let count = self.size.rows as usize * self.size.choices as usize;
         let weights = words(self.gpu, &buffers.weights, count)?;
         Ok((words(self.gpu, &buffers.experts, count)?, weights.into_iter().map(f32::from_bits).collect()))
     }
 
-    /// As the model of this shape routes, where that is another thing than a softmax of the chosen.
-    fn enter_preset(&mut self) -> Result<(), Failure> {
-        let (tokens, experts, choices) = self.shape;
+    /// As the model of this shape routes, where that is another thing.
+    fn enter_model(&mut self) -> Result<(), Failure> {
+        let Size { rows, cols, choices } = self.size;
         let of_shape = |p: &Preset| {
-            let spec = p.spec(tokens);
-            (spec.shape.cols, spec.choices) == (experts, choices)
+            let spec = p.spec(rows);
+            (spec.shape.cols, spec.choices) == (cols, choices)
         };
         let Some(preset) = Preset::ALL.into_iter().find(of_shape) else { return Ok(()) };
-        let spec = Spec { variant: self.variants.router, ..preset.spec(tokens) };
-        if spec == self.job.spec {
+        let spec = Spec { input: self.dtype(), ..preset.spec(rows) };
+        if spec == (Spec { variant: None, ..self.job.spec.clone() }) {
             return Ok(());
         }
-        // Small, as that of a trained router.
-        let bias = spec.options.bias.map(|_| random_logits(experts as usize).into_iter().map(|x| x * 0.01).collect());
-        let job = Routing { bias, ..Routing::new(spec, self.job.logits.clone()) };
-        self.enter_route(Some((preset.name(), &job)))
+        let variant = Some(router::Variant::select(self.gpu.library.caps(), &spec));
+        let job = Routing { bias: bias(&spec), ..Routing::new(Spec { variant, ..spec }, self.job.logits.clone()) };
+        self.enter_route(Some((preset.name(), &job)), "chosen")
     }
 
     /// Routing, and the plan of what comes of it.
-    fn enter_plan(&mut self) -> Result<(), Failure> {
-        let (tokens, experts, choices) = self.shape;
-        let spec = plan::Spec { variant: self.variants.plan, ..plan::Spec::new(tokens, choices, experts) };
-        let (name, entry) = match self.bind_plan(&spec) {
-            Err(e) => ("route + plan".to_owned(), Err(Standing::Refused(e.to_string()))),
-            Ok((variant, buffers, steps)) => {
-                self.plan.once(self.gpu, &steps[0])?;
-                let (experts, weights) = self.routed(&self.buffers)?;
-                let right = compare_plan(&buffers.read(self.gpu, &spec)?, &spec, &experts, &weights);
-                (format!("route + {variant}"), right.map_err(Standing::Wrong).map(|()| (steps, tokens as usize)))
-            }
-        };
-        self.push(name, self.variants.plan.is_some(), Yardstick::Route, entry);
+    fn enter_plans(&mut self, words: &[String]) -> Result<(), Failure> {
+        let Size { rows, cols, choices } = self.size;
+        let spec = plan::Spec::new(rows, choices, cols);
+        let caps = self.gpu.library.caps();
+        let chosen = plan::Variant::select(caps, &spec);
+        let all = plan::Variant::ALL.into_iter().filter(|v| v.supported(caps).is_ok());
+        for variant in beside(words, PLAN, chosen, all) {
+            let spec = plan::Spec { variant: Some(variant), ..spec.clone() };
+            let mut buffers = None;
+            let bound = self.plan.first_use(self.gpu, |gpu| self.bind_plan(gpu, &spec, &mut buffers))?;
+            let entry = match (bound, buffers) {
+                (Ok(first), Some(buffers)) => {
+                    let (experts, weights) = self.routed(&self.buffers)?;
+                    let right = compare_plan(&buffers.read(self.gpu, &spec)?, &spec, &experts, &weights);
+                    right.map_err(Standing::Wrong).map(|()| (first, rows as usize))
+                }
+                (Err(e), _) => Err(Standing::Refused(e.to_string())),
+                (Ok(_), None) => Err(Standing::Refused("it has no buffers".to_owned())),
+            };
+            self.push(format!("route + {variant}"), role(&variant, &chosen), Yardstick::Route, entry);
+        }
         Ok(())
     }
 
-    fn bind_plan(&self, spec: &plan::Spec) -> Result<(plan::Variant, PlanBuffers, Vec<Steps>), HostError> {
-        let kernel = self.gpu.library.plan(spec)?;
-        let buffers = PlanBuffers::new(self.gpu, &kernel)?;
+    fn bind_plan(&self, gpu: &Gpu, spec: &plan::Spec, made: &mut Option<PlanBuffers>) -> Result<Vec<Steps>, HostError> {
+        let kernel = gpu.library.plan(spec)?;
+        let buffers = made.insert(PlanBuffers::new(gpu, &kernel)?);
         let bound = buffers.bind(&kernel, &self.buffers)?;
-        let (_, routes) = self.bind_route(&self.job, &self.buffers)?;
-        let steps = routes.into_iter().map(|Steps(route)| Steps([route, vec![bound.clone()]].concat())).collect();
-        Ok((kernel.variant(), buffers, steps))
+        let routes = self.bind_route(gpu, &self.job, &self.buffers)?;
+        Ok(routes.into_iter().map(|Steps(route)| Steps([route, vec![bound.clone()]].concat())).collect())
     }
 
     /// The load of what has been routed.
-    fn enter_load(&mut self) -> Result<(), Failure> {
-        let (tokens, experts, _) = self.shape;
-        let shape = Shape::new(tokens, experts);
-        let spec = stats::Spec { variant: self.variants.stats, ..stats::Spec::new(shape) };
-        let count = stats::words(experts) as usize;
+    fn enter_loads(&mut self, list: &[String]) -> Result<(), Failure> {
+        let Size { rows, cols, .. } = self.size;
+        let spec = self.job.load_spec();
+        let (caps, dtype, quads) = (self.gpu.library.caps(), self.dtype(), spec.shape.quads);
+        let chosen = stats::Variant::select(caps, &spec.shape, dtype);
+        let all =
+            stats::Variant::all().filter(|v| v.input == dtype && (quads || !v.quads) && v.supported(caps).is_ok());
+        let count = stats::words(cols) as usize;
         let state = self.gpu.allocate(count as u64 * 4)?;
-        self.gpu.queue.write_buffer(&state, 0, &vec![PATTERN; count * 4]);
-        let bound: Result<Vec<_>, _> =
-            self.src.iter().map(|src| self.buffers.bind_load(self.gpu, &self.job, src, &spec, &state)).collect();
-        let (name, entry) = match bound {
-            Err(e) => ("stats".to_owned(), Err(Standing::Refused(e.to_string()))),
-            Ok(all) => {
-                let name = all[0].0.to_string();
-                let steps: Vec<_> = all.into_iter().map(|(_, bounds)| Steps(bounds)).collect();
-                self.plan.once(self.gpu, &steps[0])?;
-                let counted = stats::State::from_words(&words(self.gpu, &state, count)?)?;
-                let (experts, weights) = self.routed(&self.buffers)?;
-                let right = self.job.compare_load(&counted, &experts, &weights);
-                (name, right.map_err(Standing::Wrong).map(|()| (steps, tokens as usize)))
-            }
-        };
-        self.push(name, self.variants.stats.is_some(), self.yardstick(), entry);
+        for variant in beside(list, STATS, chosen, all) {
+            self.gpu.queue.write_buffer(&state, 0, &vec![PATTERN; count * 4]);
+            let spec = stats::Spec { variant: Some(variant), ..spec.clone() };
+            let bind = |gpu: &Gpu| {
+                let load = |src| self.buffers.bind_load(gpu, &self.job, src, &spec, &state);
+                self.src.iter().map(|src| Ok(Steps(load(src)?.1))).collect()
+            };
+            let entry = match self.plan.first_use(self.gpu, bind)? {
+                Err(e) => Err(Standing::Refused(e.to_string())),
+                Ok(first) => {
+                    let counted = stats::State::from_words(&words(self.gpu, &state, count)?)?;
+                    let (experts, weights) = self.routed(&self.buffers)?;
+                    let right = self.job.compare_load(&counted, &experts, &weights);
+                    right.map_err(Standing::Wrong).map(|()| (first, rows as usize))
+                }
+            };
+            self.push(variant.to_string(), role(&variant, &chosen), self.yardstick(), entry);
+        }
         Ok(())
     }
 
     /// The other way round: experts choose as many tokens as would choose them.
-    pub fn enter_expert_choice(&mut self) -> Result<(), Failure> {
-        let (tokens, experts, choices) = self.shape;
-        let capacity = (u64::from(tokens) * u64::from(choices)).div_ceil(u64::from(experts)).max(1) as u32;
-        let spec = expert_choice::Spec {
-            variant: self.variants.expert_choice,
-            ..expert_choice::Spec::new(tokens, experts, capacity)
-        };
-        let outputs = u64::from(experts) * u64::from(capacity);
-        let (chosen, weights) = (self.gpu.allocate(outputs * 4)?, self.gpu.allocate(outputs * 4)?);
-        let (name, entry) = match self.bind_expert_choice(&spec, &chosen, &weights) {
-            Err(e) => ("expert_choice".to_owned(), Err(Standing::Refused(e.to_string()))),
-            Ok((variant, steps)) => {
-                self.plan.once(self.gpu, &steps[0])?;
-                let want = chosen_by_experts(&self.job.logits, experts as usize, capacity as usize, tokens as usize);
-                let (got, weighed) =
-                    (words(self.gpu, &chosen, outputs as usize)?, words(self.gpu, &weights, outputs as usize)?);
-                let same = got == want.tokens && weighed.iter().zip(&want.weights).all(|(a, b)| *a == b.to_bits());
-                let wrong = "its tokens are not the CPU's".to_owned();
-                (variant.to_string(), if same { Ok((steps, tokens as usize)) } else { Err(Standing::Wrong(wrong)) })
+    fn enter_expert_choices(&mut self, list: &[String]) -> Result<(), Failure> {
+        let Size { rows, cols, choices } = self.size;
+        let capacity = (u64::from(rows) * u64::from(choices)).div_ceil(u64::from(cols)).max(1) as u32;
+        let (caps, dtype) = (self.gpu.library.caps(), self.dtype());
+        let chosen = expert_choice::Variant::select(caps, rows, cols, capacity, dtype);
+        let all = expert_choice::Variant::all().filter(|v| v.input == dtype && v.supported(caps).is_ok());
+        let outputs = u64::from(cols) * u64::from(capacity);
+        let (tokens, weights) = (self.gpu.allocate(outputs * 4)?, self.gpu.allocate(outputs * 4)?);
+        let mut want = None;
+        for variant in beside(list, EXPERT_CHOICE, chosen, all) {
+            for buffer in [&tokens, &weights] {
+                self.gpu.queue.write_buffer(buffer, 0, &vec![PATTERN; buffer.size() as usize]);
             }
-        };
-        self.push(name, self.variants.expert_choice.is_some(), self.yardstick(), entry);
+            let spec = expert_choice::Spec {
+                input: dtype,
+                variant: Some(variant),
+                ..expert_choice::Spec::new(rows, cols, capacity)
+            };
+            let bind = |gpu: &Gpu| self.bind_expert_choice(gpu, &spec, &tokens, &weights);
+            let entry = match self.plan.first_use(self.gpu, bind)? {
+                Err(e) => Err(Standing::Refused(e.to_string())),
+                Ok(first) => {
+                    let want = want.get_or_insert_with(|| {
+                        chosen_by_experts(&self.job.logits, cols as usize, capacity as usize, rows as usize)
+                    });
+                    let got = words(self.gpu, &tokens, outputs as usize)?;
+                    let weighed = words(self.gpu, &weights, outputs as usize)?;
+                    let same = got == want.tokens && weighed.iter().zip(&want.weights).all(|(a, b)| *a == b.to_bits());
+                    let wrong = || Standing::Wrong("its tokens are not the CPU's".to_owned());
+                    if same { Ok((first, rows as usize)) } else { Err(wrong()) }
+                }
+            };
+            self.push(variant.to_string(), role(&variant, &chosen), self.yardstick(), entry);
+        }
         Ok(())
     }
 
     fn bind_expert_choice(
         &self,
+        gpu: &Gpu,
         spec: &expert_choice::Spec,
         chosen: &wgpu::Buffer,
         weights: &wgpu::Buffer,
-    ) -> Result<(expert_choice::Variant, Vec<Steps>), HostError> {
-        let kernel = self.gpu.library.expert_choice(spec)?;
+    ) -> Result<Vec<Steps>, HostError> {
+        let kernel = gpu.library.expert_choice(spec)?;
         let (tokens, experts, capacity) = (spec.tokens, spec.experts, spec.capacity);
-        let scratch = self.gpu.allocate(kernel.scratch_bytes(tokens, experts))?;
+        let scratch = gpu.allocate(kernel.scratch_bytes(tokens, experts))?;
         let bind = |src: &wgpu::Buffer| {
             let bound = kernel.bind(&expert_choice::Operands::new(
                 Matrix::new(src, tokens, experts),
@@ -293,62 +347,41 @@ impl<'a> Contest<'a> {
                 Matrix::new(weights, experts, capacity),
                 Matrix::new(&scratch, 1, u32::try_from(scratch.size() / 4).unwrap_or(u32::MAX)),
             ))?;
-            Ok::<_, HostError>(Steps(vec![bound]))
+            Ok(Steps(vec![bound]))
         };
-        let steps = self.src.iter().map(bind).collect::<Result<_, _>>()?;
-        Ok((kernel.variant(), steps))
+        self.src.iter().map(bind).collect()
     }
 
     /// Lets all take turns; tells after each round.
     pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
-        let (yardstick, bytes) = (self.yardstick(), self.bytes());
+        let (yardstick, bytes, plan) = (self.yardstick(), self.bytes(), self.plan);
         let (name, mut unit) = match yardstick {
-            Yardstick::Empty => empty(self.gpu, self.plan, bytes)?,
-            _ => fastest_read(self.gpu, self.plan, &self.src, self.job.logits.len())?,
+            Yardstick::Empty => empty(self.gpu, plan, bytes)?,
+            _ => fastest_read(self.gpu, plan, &self.src, bytes)?,
         };
         let timed = self.entries.iter_mut().filter_map(|e| e.candidate.as_mut().ok());
-        take_turns(self.gpu, self.plan, std::iter::once(&mut unit).chain(timed), tell)?;
+        take_turns(self.gpu, plan, std::iter::once(&mut unit).chain(timed), tell)?;
         let entrants = self.entries.iter().map(|entry| {
             let base = match (entry.over, &self.entries[0].candidate) {
                 (Yardstick::Route, Ok(route)) => route,
                 _ => &unit,
             };
             let standing = match &entry.candidate {
-                Ok(runner) => Standing::Timed(runner.timing(base, self.plan.cpu, None, entry.checked)),
+                Ok(runner) => Standing::Timed(Timing { rows_checked: entry.checked, ..runner.timing(base, plan) }),
                 Err(standing) => standing.clone(),
             };
             Entrant { name: entry.name.clone(), role: entry.role, over: entry.over, standing }
         });
-        let (tokens, experts, choices) = self.shape;
+        let Size { rows, cols, choices } = self.size;
         let entrants = entrants.collect();
         Ok(Outcome {
-            shape: (tokens, experts),
+            label: Label::default(),
+            shape: (rows, cols),
             choices: Some(choices),
-            title: format!("{tokens} token{}, {choices} of {experts} experts", if tokens == 1 { "" } else { "s" }),
+            title: format!("{rows} token{}, {choices} of {cols} experts", if rows == 1 { "" } else { "s" }),
             yardstick,
-            unit: (name, unit.timing(&unit, self.plan.cpu, None, 0)),
+            unit: (name, unit.timing(&unit, plan)),
             entrants,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use onesum::router::Scoring;
-
-    use super::*;
-
-    /// The models that the shapes are those of, and which of them are measured twice.
-    #[test]
-    fn shapes_are_models() {
-        for (tokens, experts, choices) in SHAPES {
-            let model = Preset::ALL.into_iter().find(|p| {
-                let spec = p.spec(tokens);
-                (spec.shape.cols, spec.choices) == (experts, choices)
-            });
-            let spec = model.unwrap().spec(tokens);
-            let plain = spec == Spec::new(Shape::new(tokens, experts), choices);
-            assert_eq!(plain, spec.scoring == Scoring::Softmax && spec.renormalize.is_some(), "{model:?}");
-        }
     }
 }

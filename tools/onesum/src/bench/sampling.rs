@@ -1,63 +1,35 @@
 //! Sampling against what must be read, an arg max, and softmax followed by the inverse of its distribution function.
 
 use onesum::host::{Gpu, HostError};
-use onesum::noise::Stream;
-use onesum::reference::{Problem, Shared, block_choice, choice};
+use onesum::reference::{Problem, Shared, block_choice, choices};
 use onesum::sample::{Operands, Options, Schedule, Spec, Status, Variant};
 use onesum::softmax::{self, Dtype, PerRow, RowMap, Shape, Tier};
 use onesum::{Bound, Caps, Matrix};
 
+use super::contest::{random_logits, stored, stream};
+use super::definitions::{Case, SampleOptions};
 use super::raw::{Raw, fastest_read, pipeline, raw};
-use super::rounds::{Entrant, Outcome, Plan, Runner, Standing, Yardstick, take_turns};
+use super::rounds::{Entrant, Label, Outcome, Plan, Runner, Standing, Timing, Yardstick, take_turns};
+use super::variants::{Field, RIVALS};
 use crate::check;
 use crate::device::Turn;
 use crate::elements::encode;
 use crate::failure::Failure;
 
-/// Rows and columns that are measured unless `--shape` says otherwise: vocabularies of current language models.
-pub const SHAPES: [(u32, u32); 9] = [
-    (1, 128_256),
-    (8, 128_256),
-    (64, 128_256),
-    (1, 151_936),
-    (8, 151_936),
-    (64, 151_936),
-    (1, 262_144),
-    (8, 262_144),
-    (64, 262_144),
-];
-
-/// What `--quick` measures.
-pub const QUICK_SHAPES: [(u32, u32); 2] = [(1, 128_256), (8, 128_256)];
-
-/// That of every draw.
-const TEMPERATURE: f32 = 0.7;
-
-/// The columns that this adapter should draw with: the chosen variant, then the likeliest of each other schedule.
-fn interesting(caps: &Caps, shape: &Shape) -> Vec<Variant> {
-    let chosen = Variant::select(caps, shape, Dtype::F32, 1);
-    let mut list = vec![chosen];
-    for schedule in Schedule::ALL {
-        let likeliest = runnable(caps, shape)
-            .filter(|v| v.schedule == schedule && v.input == Dtype::F32 && v.quads == shape.quads)
-            .filter(|v| (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes))
-            .max_by_key(|v| (v.lanes, v.width));
-        list.extend(likeliest.filter(|v| v.schedule != chosen.schedule));
-    }
-    list
-}
-
-fn matching(caps: &Caps, shape: &Shape, filter: &str) -> Vec<Variant> {
-    let moves = filter.contains("x1") || filter.contains("x4");
-    runnable(caps, shape)
-        .filter(|v| v.to_string().contains(filter))
-        .filter(|v| v.input == Dtype::F32)
-        .filter(|v| if moves { !v.quads || shape.quads } else { v.quads == shape.quads })
-        .collect()
-}
-
-fn runnable<'a>(caps: &'a Caps, shape: &'a Shape) -> impl Iterator<Item = Variant> + 'a {
-    Variant::all().filter(|v| v.supported(caps).is_ok() && v.max_columns() >= shape.cols)
+/// Who competes.
+fn variants(caps: &Caps, shape: &Shape, dtype: Dtype, k: u32, words: &[String]) -> Vec<Variant> {
+    let runnable = Variant::all()
+        .filter(|v| v.input == dtype && (shape.quads || !v.quads) && v.supported(caps).is_ok())
+        // Several choices are the work of one schedule.
+        .filter(|v| v.max_columns() >= shape.cols && (k == 1 || v.schedule == Schedule::Split));
+    let chosen = Variant::select(caps, shape, dtype, k);
+    let field = Field { chosen, runnable: runnable.collect(), quads: shape.quads };
+    let rank = |v: &Variant| {
+        let liked =
+            v.quads == shape.quads && (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes);
+        (!liked, (v.quads != shape.quads, v.native_f16 != chosen.native_f16, u32::MAX - v.lanes, u32::MAX - v.width))
+    };
+    field.pick(words, rank, |_| false)
 }
 
 /// Softmax, then what draws from it.
@@ -86,7 +58,10 @@ pub struct Contest<'a> {
     gpu: &'a Gpu,
     plan: &'a Plan,
     shape: Shape,
-    logits: &'a [f32],
+    dtype: Dtype,
+    options: SampleOptions,
+    /// As they are stored.
+    logits: Vec<f32>,
     src: Vec<wgpu::Buffer>,
     seeds: wgpu::Buffer,
     /// The temperature of draws, and 0.
@@ -99,8 +74,10 @@ pub struct Contest<'a> {
 
 impl<'a> Contest<'a> {
     /// Uploads the logits.
-    pub fn new(gpu: &'a Gpu, plan: &'a Plan, shape: Shape, logits: &'a [f32]) -> Result<Self, Failure> {
-        let encoded = encode(logits, Dtype::F32);
+    fn new(gpu: &'a Gpu, plan: &'a Plan, case: &Case<'_>, options: SampleOptions) -> Result<Self, Failure> {
+        let (shape, dtype) = (case.size.shape(), case.types.input);
+        let logits = random_logits(case.size.elements());
+        let encoded = encode(&logits, dtype);
         let sets = plan.rotate.div_ceil(encoded.len().max(1) as u64).clamp(1, 64);
         let seeds: Vec<u32> = (0..shape.rows as usize).flat_map(|row| stream(row).words_of_seed()).collect();
         let words = |words: &[u32]| gpu.upload(&words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<_>>());
@@ -108,11 +85,13 @@ impl<'a> Contest<'a> {
             gpu,
             plan,
             shape,
-            logits,
+            dtype,
+            options,
+            logits: stored(&logits, dtype),
             src: (0..sets).map(|_| gpu.upload(&encoded)).collect::<Result<_, _>>()?,
             seeds: words(&seeds)?,
-            temperature: [words(&[TEMPERATURE.to_bits()])?, words(&[0])?],
-            dst: gpu.allocate(u64::from(shape.rows) * 4)?,
+            temperature: [words(&[options.temperature.to_bits()])?, words(&[0])?],
+            dst: gpu.allocate(u64::from(shape.rows) * u64::from(options.k) * 4)?,
             checked: check::sample(shape.rows as usize, (plan.checked / shape.cols as usize).max(2)),
             entrants: Vec::new(),
         })
@@ -123,27 +102,32 @@ impl<'a> Contest<'a> {
     }
 
     /// Builds, binds and checks draws by this variant.
-    pub fn enter(&mut self, variant: Variant) -> Result<(), Failure> {
-        let chosen = variant == Variant::select(self.gpu.library.caps(), &self.shape, Dtype::F32, 1);
+    fn enter(&mut self, variant: Variant) -> Result<(), Failure> {
+        let SampleOptions { temperature, k } = self.options;
+        let chosen = variant == self.chosen();
         let role = if chosen { "chosen" } else { "other" };
-        let parts = variant.parts(self.shape.cols, 1).1;
-        let right = move |x: &[f32], row: usize, got: Status| {
+        let parts = variant.parts(self.shape.cols, k).1;
+        let right = move |x: &[f32], row: usize, got: &[Status]| {
             if !variant.schedule.by_blocks() {
-                let want = choice(x, TEMPERATURE, stream(row));
-                return if got == want { Ok(()) } else { Err(want) };
+                return same(got, choices(x, temperature, stream(row), k as usize));
             }
-            let (want, lead) = block_choice(x, TEMPERATURE, stream(row), parts, variant.lanes);
+            let (want, lead) = block_choice(x, temperature, stream(row), parts, variant.lanes);
             // Rounding decides between two that are as close as this.
-            if got == want || (lead < 1e-3 && matches!(got, Status::Column(_))) { Ok(()) } else { Err(want) }
+            if lead < 1e-3 && matches!(got[0], Status::Column(_)) { Ok(()) } else { same(got, vec![want]) }
         };
         self.enter_draw(variant.to_string(), role, variant, 0, right)
     }
 
+    fn chosen(&self) -> Variant {
+        Variant::select(self.gpu.library.caps(), &self.shape, self.dtype, self.options.k)
+    }
+
     /// The floor: the same variant at temperature 0, where there is no noise to make.
-    pub fn enter_arg_max(&mut self, variant: Variant) -> Result<(), Failure> {
-        self.enter_draw(format!("arg max: {variant}"), "rival", variant, 1, |x, row, got| {
-            let want = choice(x, 0.0, stream(row));
-            if got == want { Ok(()) } else { Err(want) }
+    fn enter_arg_max(&mut self) -> Result<(), Failure> {
+        let (variant, k) = (self.chosen(), self.options.k as usize);
+        let what = if k == 1 { "arg max" } else { "top k" };
+        self.enter_draw(format!("{what}: {variant}"), "rival", variant, 1, |x, row, got| {
+            same(got, choices(x, 0.0, stream(row), k))
         })
     }
 
@@ -153,28 +137,39 @@ impl<'a> Contest<'a> {
         role: &'static str,
         variant: Variant,
         temperature: usize,
-        right: impl Fn(&[f32], usize, Status) -> Result<(), Status>,
+        right: impl Fn(&[f32], usize, &[Status]) -> Result<(), Vec<Status>>,
     ) -> Result<(), Failure> {
-        let candidate = match self.bind(variant, temperature) {
-            Err(e) => Err(Standing::Refused(e.to_string())),
-            Ok(bounds) => match self.check(&bounds[0], right)? {
-                Some(wrong) => Err(Standing::Wrong(wrong)),
-                None => Ok(Runner::of(bounds, self.bytes())),
-            },
-        };
+        let candidate = self.candidate(|gpu| self.bind(gpu, variant, temperature), right)?;
         self.entrants.push((name, role, candidate));
         Ok(())
     }
 
-    fn bytes(&self) -> u64 {
-        self.logits.len() as u64 * 4
+    /// What runs for the first time, and whether it chooses right.
+    fn candidate<T: Turn + 'static>(
+        &self,
+        bind: impl FnOnce(&Gpu) -> Result<Vec<T>, HostError>,
+        right: impl Fn(&[f32], usize, &[Status]) -> Result<(), Vec<Status>>,
+    ) -> Result<Result<Runner, Standing>, Failure> {
+        self.gpu.queue.write_buffer(&self.dst, 0, &vec![0xf0; self.dst.size() as usize]);
+        Ok(match self.plan.first_use(self.gpu, bind)? {
+            Err(e) => Err(Standing::Refused(e.to_string())),
+            Ok(first) => match self.wrong(right)? {
+                Some(wrong) => Err(Standing::Wrong(wrong)),
+                None => Ok(Runner::first(first, self.bytes())),
+            },
+        })
     }
 
-    fn bind(&self, variant: Variant, temperature: usize) -> Result<Vec<Bound>, HostError> {
-        let (rows, cols) = (self.shape.rows, self.shape.cols);
+    fn bytes(&self) -> u64 {
+        self.logits.len() as u64 * self.dtype.bytes()
+    }
+
+    fn bind(&self, gpu: &Gpu, variant: Variant, temperature: usize) -> Result<Vec<Bound>, HostError> {
+        let (rows, cols, draws) = (self.shape.rows, self.shape.cols, self.options.k);
         let options = Options { temperature: true, ..Options::default() };
-        let kernel = self.gpu.library.sample(&Spec { options, variant: Some(variant), ..Spec::new(self.shape) })?;
-        let scratch = self.gpu.allocate(kernel.scratch_bytes(rows, cols))?;
+        let spec = Spec { input: self.dtype, draws, options, variant: Some(variant), ..Spec::new(self.shape) };
+        let kernel = gpu.library.sample(&spec)?;
+        let scratch = gpu.allocate(kernel.scratch_bytes(rows, cols))?;
         let words = u32::try_from(scratch.size() / 4).unwrap_or(u32::MAX);
         let bind = |src| {
             let operands = Operands {
@@ -182,7 +177,7 @@ impl<'a> Contest<'a> {
                 scratch: Some(Matrix::new(&scratch, 1, words)),
                 ..Operands::new(
                     Matrix::new(src, rows, cols),
-                    Matrix::new(&self.dst, rows, 1),
+                    Matrix::new(&self.dst, rows, draws),
                     PerRow::each(Matrix::new(&self.seeds, rows, 4)),
                 )
             };
@@ -191,18 +186,16 @@ impl<'a> Contest<'a> {
         self.src.iter().map(bind).collect()
     }
 
-    /// What is wrong with the choices of one turn, if anything is.
-    fn check<T: Turn>(
+    /// What is wrong with the choices that were written, if anything is.
+    fn wrong(
         &self,
-        turn: &T,
-        right: impl Fn(&[f32], usize, Status) -> Result<(), Status>,
-    ) -> Result<Option<String>, Failure> {
-        self.gpu.queue.write_buffer(&self.dst, 0, &vec![0xf0; self.dst.size() as usize]);
-        self.plan.once(self.gpu, turn)?;
+        right: impl Fn(&[f32], usize, &[Status]) -> Result<(), Vec<Status>>,
+    ) -> Result<Option<String>, HostError> {
         let words = self.gpu.download(&self.dst, self.dst.size())?;
-        let words: Vec<u32> = words.as_chunks().0.iter().map(|&b| u32::from_ne_bytes(b)).collect();
+        let drawn: Vec<_> = words.as_chunks().0.iter().map(|&b| Status::of(u32::from_ne_bytes(b))).collect();
+        let k = self.options.k as usize;
         for &row in &self.checked {
-            let got = Status::of(words[row]);
+            let got = &drawn[row * k..][..k];
             if let Err(want) = right(self.row(row), row, got) {
                 return Ok(Some(format!("row {row}: drew {got:?}, should have drawn {want:?}")));
             }
@@ -211,105 +204,107 @@ impl<'a> Contest<'a> {
     }
 
     /// The rival: probabilities by the library's softmax, then one more kernel that looks for the column.
-    pub fn enter_inverse_cdf(&mut self) -> Result<(), Failure> {
-        let (gpu, rows, cols) = (self.gpu, self.shape.rows, self.shape.cols);
-        if !self.shape.quads || rows > 65_535 {
+    fn enter_inverse_cdf(&mut self) -> Result<(), Failure> {
+        if !self.shape.quads || self.shape.rows > 65_535 || self.options.k > 1 {
             return Ok(());
         }
-        let options = softmax::Options { temperature: true, ..softmax::Options::default() };
-        let kernel = gpu.library.softmax(&softmax::Spec { options, ..softmax::Spec::new(self.shape) })?;
-        let scratch = gpu.allocate(kernel.scratch_bytes(rows, cols))?;
-        let scratch = Matrix::new(&scratch, 1, u32::try_from(scratch.size() / 4).unwrap_or(u32::MAX));
-        let probabilities = gpu.allocate(self.bytes())?;
         // The same words that make the noise of column 0.
         let words = |row: usize| stream(row).words(onesum::noise::Domain::Column, 0)[0];
-        let uniforms: Vec<f32> = (0..rows as usize).map(|row| (words(row) >> 8) as f32 / 16_777_216.0).collect();
-        let uniform = gpu.upload(&encode(&uniforms, Dtype::F32))?;
-        let width = if self.plan.cpu { 8 } else { 256 };
-        let quads = cols / 4;
-        let params = [quads, quads.div_ceil(width), 0, 0];
-        let params = uniform_of(gpu, params);
-        let text = include_str!("inverse_cdf.wgsl");
-        let pipeline = pipeline(gpu, "inverse cdf", text, &[("WIDTH", f64::from(width))]);
-        let mut turns = Vec::new();
-        for src in &self.src {
-            let operands = softmax::Operands {
-                temperature: Some(PerRow::one(Matrix::new(&self.temperature[0], 1, 1))),
-                scratch: Some(scratch),
-                ..softmax::Operands::new(Matrix::new(src, rows, cols), Matrix::new(&probabilities, rows, cols))
-            };
-            let buffers = [&params, &probabilities, &uniform, &self.dst];
-            turns.push(Both(kernel.bind_with(&operands)?, raw(gpu, &pipeline, &buffers, [rows, 1])));
-        }
-        let right = |x: &[f32], row: usize, got: Status| {
-            let shared = Shared { values: &[TEMPERATURE][..], map: RowMap::one() };
+        let rows = self.shape.rows as usize;
+        let uniforms: Vec<f32> = (0..rows).map(|row| (words(row) >> 8) as f32 / 16_777_216.0).collect();
+        let uniform = self.gpu.upload(&encode(&uniforms, Dtype::F32))?;
+        let probabilities = self.gpu.allocate(self.logits.len() as u64 * 4)?;
+        let temperature = [self.options.temperature];
+        let right = |x: &[f32], row: usize, got: &[Status]| {
+            let shared = Shared { values: &temperature[..], map: RowMap::one() };
             let p = Problem { temperature: Some(shared), ..Problem::new(x, x.len()) }.row(0).probabilities;
             let u = f64::from(uniforms[row]);
-            let Status::Column(column) = got else { return Err(Status::Column(0)) };
+            let Status::Column(column) = got[0] else { return Err(vec![Status::Column(0)]) };
             let before: f64 = p.iter().take(column as usize).sum();
             // Sums of f32 in another order: 2^-24 a term at worst, far less in fact.
             let inside = before - 1e-4 <= u && p.get(column as usize).is_some_and(|p| u <= before + p + 1e-4);
-            if inside { Ok(()) } else { Err(got) }
+            if inside { Ok(()) } else { Err(got.to_vec()) }
         };
-        let candidate = match self.check(&turns[0], right)? {
-            Some(wrong) => Err(Standing::Wrong(wrong)),
-            None => Ok(Runner::new(turns.into_iter().map(|t| Box::new(t) as Box<dyn Turn>).collect(), self.bytes())),
-        };
+        let candidate = self.candidate(|gpu| self.bind_inverse_cdf(gpu, &probabilities, &uniform), right)?;
         self.entrants.push(("softmax, then inverse cdf".into(), "rival", candidate));
         Ok(())
     }
 
+    fn bind_inverse_cdf(
+        &self,
+        gpu: &Gpu,
+        probabilities: &wgpu::Buffer,
+        uniform: &wgpu::Buffer,
+    ) -> Result<Vec<Both>, HostError> {
+        let (rows, cols) = (self.shape.rows, self.shape.cols);
+        let options = softmax::Options { temperature: true, ..softmax::Options::default() };
+        let spec = softmax::Spec { input: self.dtype, options, ..softmax::Spec::new(self.shape) };
+        let kernel = gpu.library.softmax(&spec)?;
+        let scratch = gpu.allocate(kernel.scratch_bytes(rows, cols))?;
+        let scratch = Matrix::new(&scratch, 1, u32::try_from(scratch.size() / 4).unwrap_or(u32::MAX));
+        let width = if self.plan.cpu { 8 } else { 256 };
+        let quads = cols / 4;
+        let params = uniform_of(gpu, [quads, quads.div_ceil(width), 0, 0]);
+        let text = include_str!("inverse_cdf.wgsl");
+        let pipeline = pipeline(gpu, "inverse cdf", text, &[("WIDTH", f64::from(width))]);
+        let bind = |src| {
+            let operands = softmax::Operands {
+                temperature: Some(PerRow::one(Matrix::new(&self.temperature[0], 1, 1))),
+                scratch: Some(scratch),
+                ..softmax::Operands::new(Matrix::new(src, rows, cols), Matrix::new(probabilities, rows, cols))
+            };
+            let buffers = [&params, probabilities, uniform, &self.dst];
+            Ok(Both(kernel.bind_with(&operands)?, raw(gpu, &pipeline, &buffers, [rows, 1])))
+        };
+        self.src.iter().map(bind).collect()
+    }
+
     /// Lets all take turns; tells after each round.
     pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
-        let (name, mut read) = fastest_read(self.gpu, self.plan, &self.src, self.logits.len())?;
+        let (name, mut read) = fastest_read(self.gpu, self.plan, &self.src, self.bytes())?;
         let timed = self.entrants.iter_mut().filter_map(|(.., candidate)| candidate.as_mut().ok());
         take_turns(self.gpu, self.plan, std::iter::once(&mut read).chain(timed), tell)?;
         let entrants = self.entrants.iter().map(|(name, role, candidate)| {
             let standing = match candidate {
-                Ok(runner) => Standing::Timed(runner.timing(&read, self.plan.cpu, None, self.checked.len())),
+                Ok(runner) => {
+                    Standing::Timed(Timing { rows_checked: self.checked.len(), ..runner.timing(&read, self.plan) })
+                }
                 Err(standing) => standing.clone(),
             };
             Entrant { name: name.clone(), role, over: Yardstick::Read, standing }
         });
         Ok(Outcome {
+            label: Label::default(),
             shape: (self.shape.rows, self.shape.cols),
             choices: None,
             title: format!("{} x {}", self.shape.rows, self.shape.cols),
             yardstick: Yardstick::Read,
             entrants: entrants.collect(),
-            unit: (name, read.timing(&read, self.plan.cpu, None, 0)),
+            unit: (name, read.timing(&read, self.plan)),
         })
     }
 }
 
-fn stream(row: usize) -> Stream {
-    Stream { seed: row as u64, position: 0 }
+/// Whether these were drawn.
+fn same(got: &[Status], want: Vec<Status>) -> Result<(), Vec<Status>> {
+    if got == want { Ok(()) } else { Err(want) }
 }
 
-/// The contest of one shape: variants whose names contain the filter, or the interesting ones and the rivals.
+/// The contest of a case.
 pub fn contest<'a>(
     gpu: &'a Gpu,
     plan: &'a Plan,
-    shape: Shape,
-    logits: &'a [f32],
-    filter: &str,
+    case: &Case<'_>,
+    options: SampleOptions,
 ) -> Result<Contest<'a>, Failure> {
-    let caps = gpu.library.caps();
-    let mut contest = Contest::new(gpu, plan, shape, logits)?;
-    if filter != "sample" {
-        let variants = matching(caps, &shape, filter);
-        if variants.is_empty() {
-            return Err(Failure::error(format!("no f32 variant that runs here has {filter:?} in its name")));
-        }
-        for variant in variants {
-            contest.enter(variant)?;
-        }
-        return Ok(contest);
-    }
-    for variant in interesting(caps, &shape) {
+    let (shape, dtype, words) = (case.size.shape(), case.types.input, &case.definition.words);
+    let mut contest = Contest::new(gpu, plan, case, options)?;
+    for variant in variants(gpu.library.caps(), &shape, dtype, options.k, words) {
         contest.enter(variant)?;
     }
-    contest.enter_arg_max(Variant::select(caps, &shape, Dtype::F32, 1))?;
-    contest.enter_inverse_cdf()?;
+    if words.iter().any(|word| word == RIVALS) {
+        contest.enter_arg_max()?;
+        contest.enter_inverse_cdf()?;
+    }
     Ok(contest)
 }

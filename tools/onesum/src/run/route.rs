@@ -367,7 +367,7 @@ fn record(args: &Args, gpu: &Gpu, logits: &Logits, job: &Routing, results: &Resu
     Record {
         kernel: "route",
         onesum: env!("CARGO_PKG_VERSION"),
-        wgpu: crate::bench::report::wgpu_version(),
+        wgpu: crate::bench::record::wgpu_version(),
         input: shown(&args.input),
         weights: shown(&args.weights),
         experts: shown(&args.experts),

@@ -107,7 +107,16 @@ impl Files {
     ///
     /// [`TensorError::File`].
     pub fn text(&mut self, path: &Path, text: &str) -> Result<(), TensorError> {
-        self.add(path, Ok(Vec::new()), |_, out| out.write_all(text.as_bytes()))
+        self.bytes(path, text.as_bytes())
+    }
+
+    /// A file of any other kind.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::File`].
+    pub fn bytes(&mut self, path: &Path, bytes: &[u8]) -> Result<(), TensorError> {
+        self.add(path, Ok(Vec::new()), |_, out| out.write_all(bytes))
     }
 
     fn add(
