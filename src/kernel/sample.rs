@@ -23,6 +23,7 @@ use super::softmax::{
 };
 use crate::library::{Access, Built, PRODUCT_16, Program};
 use crate::shader::{Dialect, Fragment, Header, fragment};
+use crate::tuning::{Entry, Sizes, Tunable, Variants};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 
 /// What a choice says: a column, or why there is none.
@@ -302,6 +303,69 @@ impl Spec {
     pub fn new(shape: Shape) -> Self {
         Self { shape, input: Dtype::F32, draws: 1, options: Options::default(), variant: None }
     }
+
+    /// Columns that a variant can take.
+    fn max_columns(&self, variant: &Variant) -> u32 {
+        variant.max_columns().min(if self.draws > 1 { 1 << 25 } else { u32::MAX })
+    }
+
+    /// Whether a device with these capabilities can run `variant` for it.
+    fn check(&self, variant: &Variant, caps: &Caps) -> Result<(), BuildError> {
+        variant.supported(caps)?;
+        if variant.input != self.input {
+            let why = "its element type is not that of the specification";
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
+        }
+        if !(1..=MAX_DRAWS).contains(&self.draws) {
+            let got = self.draws.to_string();
+            return Err(BuildError::BadOption { what: "draws", expected: "from 1 to 64", got });
+        }
+        if self.draws > 1 && variant.schedule != Schedule::Split {
+            let why = "it makes one choice a row; split variants make more";
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
+        }
+        if let Some(s) = self.options.scale.filter(|s| !s.is_finite()) {
+            return Err(BuildError::BadOption { what: "scale", expected: "finite", got: s.to_string() });
+        }
+        for &stage in Stage::of(variant.schedule, self) {
+            let operands: Vec<_> = stage.buffers(self.options).into_iter().map(|(what, ..)| what).collect();
+            if operands.len() > caps.max_storage_buffers as usize {
+                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tunable for Spec {
+    type Variant = Variant;
+
+    fn variants() -> impl Iterator<Item = Variant> {
+        Variant::all()
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { rows: self.shape.rows, cols: self.shape.cols, choices: Some(self.draws) }
+    }
+
+    fn entries<'a>(&self, variants: &'a Variants) -> &'a [Entry<Variant>] {
+        &variants.sample
+    }
+
+    fn named(&self) -> Option<Variant> {
+        self.variant
+    }
+
+    fn select(&self, caps: &Caps) -> Variant {
+        Variant::select(caps, &self.shape, self.input, self.draws)
+    }
+
+    fn takes(&self, caps: &Caps, variant: &Variant) -> bool {
+        variant.quads == self.shape.quads
+            && self.max_columns(variant) >= self.shape.cols
+            && !variant.schedule.by_blocks()
+            && self.check(variant, caps).is_ok()
+    }
 }
 
 /// The operands of one draw. Those that the specification does not ask for stay `None`.
@@ -401,30 +465,10 @@ pub struct Sample {
 
 impl Sample {
     pub(crate) fn new(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
-        let caps = library.caps();
-        let variant = spec.variant.unwrap_or_else(|| Variant::select(caps, &spec.shape, spec.input, spec.draws));
-        variant.supported(caps)?;
-        if variant.input != spec.input {
-            let why = "its element type is not that of the specification";
-            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
-        }
-        if !(1..=MAX_DRAWS).contains(&spec.draws) {
-            let got = spec.draws.to_string();
-            return Err(BuildError::BadOption { what: "draws", expected: "from 1 to 64", got });
-        }
-        if spec.draws > 1 && variant.schedule != Schedule::Split {
-            let why = "it makes one choice a row; split variants make more";
-            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
-        }
-        if let Some(s) = spec.options.scale.filter(|s| !s.is_finite()) {
-            return Err(BuildError::BadOption { what: "scale", expected: "finite", got: s.to_string() });
-        }
+        let variant = library.choose(spec);
+        spec.check(&variant, library.caps())?;
         let sample = Self { library: library.clone(), spec: spec.clone(), variant };
         for &stage in Stage::of(variant.schedule, spec) {
-            let operands: Vec<_> = stage.buffers(spec.options).into_iter().map(|(what, ..)| what).collect();
-            if operands.len() > caps.max_storage_buffers as usize {
-                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
-            }
             sample.built(stage, false)?;
         }
         Ok(sample)
@@ -493,7 +537,7 @@ impl Sample {
         per_row("bits", o.bits, operands.bits.as_ref(), rows, cols.div_ceil(32))?;
         per_row("temperature", o.temperature, operands.temperature.as_ref(), rows, 1)?;
         per_row("lengths", o.lengths, operands.lengths.as_ref(), rows, 1)?;
-        let max = self.variant.max_columns().min(if draws > 1 { 1 << 25 } else { u32::MAX });
+        let max = self.spec.max_columns(&self.variant);
         if cols > max {
             return Err(BindError::TooManyColumns { variant: self.variant.to_string(), cols, max });
         }

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use onesum::Caps;
+use onesum::{Caps, Library};
 use onesum::conformance::Adapter;
 use onesum::host::Gpu;
-use onesum::softmax::{Dtype, Schedule, Shape, Tier, Variant};
+use onesum::softmax::{Dtype, Schedule, Shape, Spec, Tier, Variant};
 use onesum::{permute, sample};
 
 use crate::device;
@@ -86,6 +86,8 @@ pub struct Args {
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
+    #[command(flatten)]
+    choice: device::Choice,
     /// Measure these shapes, such as 2048x4096; of routing 4096x256x8 (tokens, experts, choices), of permutations
     /// 1024x4096x8 (tokens, elements, choices)
     #[arg(long = "shape", value_name = "RxC", num_args = 1..)]
@@ -100,7 +102,7 @@ pub struct Args {
 
 /// `2048x4096`, `4096x256x8`.
 #[derive(Clone, Copy, Debug)]
-struct ShapeArg(u32, u32, Option<u32>);
+pub struct ShapeArg(pub u32, pub u32, pub Option<u32>);
 
 impl FromStr for ShapeArg {
     type Err = String;
@@ -215,7 +217,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(filter) = filter.filter(|f| !subject.is_routed() && !names.iter().any(|name| name.contains(f))) {
         return Err(Failure::error(format!("no variant's name contains {filter:?}; `onesum wgsl --list` lists them")));
     }
-    let gpu = device::open(args.adapter.as_deref())?;
+    let gpu = args.choice.open(args.adapter.as_deref())?;
     let plan = Plan::new(&gpu, args.quick, args.repeats);
     say(&format!("{}\n{}\n", Adapter::new(&gpu.info).line(), plan.line()))?;
     let mut records = Vec::new();
@@ -254,7 +256,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn one_shape(gpu: &Gpu, plan: &Plan, shape: Shape, filter: Option<&str>) -> Result<rounds::Outcome, Failure> {
     let variants = match filter {
-        None => interesting(gpu.library.caps(), &shape),
+        None => interesting(&gpu.library, shape),
         Some(filter) => matching(gpu.library.caps(), &shape, filter),
     };
     let logits = contest::random_logits(shape.rows as usize * shape.cols as usize);
@@ -329,11 +331,11 @@ fn progress(shape: &Shape) -> ProgressBar {
 }
 
 /// The chosen variant, then the likeliest of each other schedule, the rivals last.
-fn interesting(caps: &Caps, shape: &Shape) -> Vec<Variant> {
-    let chosen = Variant::select(caps, shape, Dtype::F32, Dtype::F32);
+fn interesting(library: &Library, shape: Shape) -> Vec<Variant> {
+    let (caps, chosen) = (library.caps(), library.choose(&Spec::new(shape)));
     let mut list = vec![chosen];
     for schedule in Schedule::ALL {
-        let likeliest = runnable(caps, shape)
+        let likeliest = runnable(caps, &shape)
             .filter(|v| v.schedule == schedule && (v.input, v.output) == (Dtype::F32, Dtype::F32))
             .filter(|v| v.quads == shape.quads && (v.width <= 8) == caps.cpu)
             .filter(|v| v.tier == Tier::select(caps, v.width, v.lanes))

@@ -126,12 +126,17 @@ impl<'a> Contest<'a> {
         })
     }
 
+    /// Those that entered, in order: what runs, or why it does not.
+    pub fn into_runners(self) -> Vec<Result<Runner, Standing>> {
+        self.entrants.into_iter().map(|(_, candidate)| candidate.map(|(runner, _)| runner)).collect()
+    }
+
     /// Lets all take turns; tells after each round.
     pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
         let (gpu, plan, (copy_name, copy)) = (self.gpu, self.plan, &mut self.copy);
         let timed = self.entrants.iter_mut().filter_map(|(_, candidate)| Some(&mut candidate.as_mut().ok()?.0));
         take_turns(gpu, plan, std::iter::once(&mut *copy).chain(timed), tell)?;
-        let chosen = Variant::select(gpu.library.caps(), &self.shape, Dtype::F32, Dtype::F32);
+        let chosen = gpu.library.choose(&Spec::new(self.shape));
         let entrants = self.entrants.iter().map(|(variant, candidate)| {
             let standing = match candidate {
                 Ok((runner, verdict)) => {

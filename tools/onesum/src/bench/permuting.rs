@@ -1,6 +1,6 @@
 //! The token permutation of routing against a copy of what it writes.
 
-use half::bf16;
+use half::{bf16, f16};
 use onesum::host::{Gpu, HostError};
 use onesum::permute::{CombineOperands, CombineSpec, DispatchOperands, DispatchSpec, Kernel, Shape, Variant};
 use onesum::reference::permute::{combine, dispatch};
@@ -58,7 +58,11 @@ impl Data {
     }
 
     fn stored(&self, x: f32) -> f32 {
-        if self.dtype == Dtype::Bf16 { bf16::from_f32(x).to_f32() } else { x }
+        match self.dtype {
+            Dtype::F32 => x,
+            Dtype::F16 => f16::from_f32(x).to_f32(),
+            Dtype::Bf16 => bf16::from_f32(x).to_f32(),
+        }
     }
 }
 
@@ -128,6 +132,17 @@ impl<'a> Contest<'a> {
     /// Bytes of all slots.
     fn slot_bytes(&self) -> u64 {
         self.data.y.len() as u64 * self.data.dtype.bytes()
+    }
+
+    /// One more variant takes part.
+    pub fn enter(&mut self, variant: Variant) -> Result<(), Failure> {
+        self.variant = Some(variant);
+        self.enter_all()
+    }
+
+    /// Those that entered, in order: what runs, or why it does not.
+    pub fn into_runners(self) -> Vec<Result<Runner, Standing>> {
+        self.entries.into_iter().map(|(.., entry)| entry).collect()
     }
 
     /// Both kernels take part, or the one whose variant was named.

@@ -197,8 +197,13 @@ impl Runner {
         Ok(Elapsed { seconds: total.seconds / count, cpu: total.cpu / count })
     }
 
+    /// Time of one dispatch, now.
+    pub fn time(&mut self, gpu: &Gpu, plan: &Plan) -> Result<f64, HostError> {
+        Ok(self.sample(gpu, &plan.clock)?.seconds)
+    }
+
     /// Warms up and finds how many dispatches make a submit of about the planned length.
-    fn prepare(&mut self, gpu: &Gpu, plan: &Plan) -> Result<(), HostError> {
+    pub fn prepare(&mut self, gpu: &Gpu, plan: &Plan) -> Result<(), HostError> {
         self.sample(gpu, &plan.clock)?;
         let once = self.sample(gpu, &plan.clock)?.seconds;
         self.count = (plan.submit / once.max(1e-7)).ceil().clamp(1.0, 500.0) as usize;

@@ -138,6 +138,51 @@ impl<'a> Contest<'a> {
         Ok(())
     }
 
+    /// One more variant of the router takes part.
+    pub fn enter_router(&mut self, variant: router::Variant) -> Result<(), Failure> {
+        self.job.spec.variant = Some(variant);
+        self.enter_route(None)
+    }
+
+    /// One more variant of the plan takes part, alone: after a routing.
+    pub fn enter_plan_alone(&mut self, variant: plan::Variant) -> Result<(), Failure> {
+        let (tokens, experts, choices) = self.shape;
+        let spec = plan::Spec { variant: Some(variant), ..plan::Spec::new(tokens, choices, experts) };
+        let bound = self.gpu.library.plan(&spec).map_err(HostError::from).and_then(|kernel| {
+            let buffers = PlanBuffers::new(self.gpu, &kernel)?;
+            Ok((buffers.bind(&kernel, &self.buffers)?, buffers))
+        });
+        let entry = match bound {
+            Err(e) => Err(Standing::Refused(e.to_string())),
+            Ok((bound, buffers)) => {
+                let steps = vec![Steps(vec![bound])];
+                self.plan.once(self.gpu, &steps[0])?;
+                let (experts, weights) = self.routed(&self.buffers)?;
+                let right = compare_plan(&buffers.read(self.gpu, &spec)?, &spec, &experts, &weights);
+                right.map_err(Standing::Wrong).map(|()| (steps, tokens as usize))
+            }
+        };
+        self.push(variant.to_string(), true, Yardstick::Route, entry);
+        Ok(())
+    }
+
+    /// One more variant of the load takes part: after a routing.
+    pub fn enter_stats(&mut self, variant: stats::Variant) -> Result<(), Failure> {
+        self.variants.stats = Some(variant);
+        self.enter_load()
+    }
+
+    /// One more variant of expert choice takes part.
+    pub fn enter_experts(&mut self, variant: expert_choice::Variant) -> Result<(), Failure> {
+        self.variants.expert_choice = Some(variant);
+        self.enter_expert_choice()
+    }
+
+    /// Those that entered, in order: what runs, or why it does not.
+    pub fn into_runners(self) -> Vec<Result<Runner, Standing>> {
+        self.entries.into_iter().map(|entry| entry.candidate).collect()
+    }
+
     /// The routing of a job, or of the contest's own.
     fn enter_route(&mut self, other: Option<(&'static str, &Routing)>) -> Result<(), Failure> {
         let own;
@@ -254,7 +299,7 @@ impl<'a> Contest<'a> {
     /// The other way round: experts choose as many tokens as would choose them.
     pub fn enter_expert_choice(&mut self) -> Result<(), Failure> {
         let (tokens, experts, choices) = self.shape;
-        let capacity = (u64::from(tokens) * u64::from(choices)).div_ceil(u64::from(experts)).max(1) as u32;
+        let capacity = capacity((tokens, experts, choices));
         let spec = expert_choice::Spec {
             variant: self.variants.expert_choice,
             ..expert_choice::Spec::new(tokens, experts, capacity)
@@ -330,6 +375,11 @@ impl<'a> Contest<'a> {
             entrants,
         })
     }
+}
+
+/// So many tokens an expert that tokens have as many experts as they would choose.
+pub fn capacity((tokens, experts, choices): (u32, u32, u32)) -> u32 {
+    (u64::from(tokens) * u64::from(choices)).div_ceil(u64::from(experts.max(1))).max(1) as u32
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use onesum::noise::Stream;
 use onesum::reference::{Problem, Shared, block_choice, choice};
 use onesum::sample::{Operands, Options, Schedule, Spec, Status, Variant};
 use onesum::softmax::{self, Dtype, PerRow, RowMap, Shape, Tier};
-use onesum::{Bound, Caps, Matrix};
+use onesum::{Bound, Caps, Library, Matrix};
 
 use super::raw::{Raw, fastest_read, pipeline, raw};
 use super::rounds::{Entrant, Outcome, Plan, Runner, Standing, Yardstick, take_turns};
@@ -34,11 +34,11 @@ pub const QUICK_SHAPES: [(u32, u32); 2] = [(1, 128_256), (8, 128_256)];
 const TEMPERATURE: f32 = 0.7;
 
 /// The columns that this adapter should draw with: the chosen variant, then the likeliest of each other schedule.
-fn interesting(caps: &Caps, shape: &Shape) -> Vec<Variant> {
-    let chosen = Variant::select(caps, shape, Dtype::F32, 1);
+fn interesting(library: &Library, shape: Shape) -> Vec<Variant> {
+    let (caps, chosen) = (library.caps(), library.choose(&Spec::new(shape)));
     let mut list = vec![chosen];
     for schedule in Schedule::ALL {
-        let likeliest = runnable(caps, shape)
+        let likeliest = runnable(caps, &shape)
             .filter(|v| v.schedule == schedule && v.input == Dtype::F32 && v.quads == shape.quads)
             .filter(|v| (v.width <= 8) == caps.cpu && v.tier == Tier::select(caps, v.width, v.lanes))
             .max_by_key(|v| (v.lanes, v.width));
@@ -124,7 +124,7 @@ impl<'a> Contest<'a> {
 
     /// Builds, binds and checks draws by this variant.
     pub fn enter(&mut self, variant: Variant) -> Result<(), Failure> {
-        let chosen = variant == Variant::select(self.gpu.library.caps(), &self.shape, Dtype::F32, 1);
+        let chosen = variant == self.gpu.library.choose(&Spec::new(self.shape));
         let role = if chosen { "chosen" } else { "other" };
         let parts = variant.parts(self.shape.cols, 1).1;
         let right = move |x: &[f32], row: usize, got: Status| {
@@ -259,6 +259,11 @@ impl<'a> Contest<'a> {
         Ok(())
     }
 
+    /// Those that entered, in order: what runs, or why it does not.
+    pub fn into_runners(self) -> Vec<Result<Runner, Standing>> {
+        self.entrants.into_iter().map(|(.., candidate)| candidate).collect()
+    }
+
     /// Lets all take turns; tells after each round.
     pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
         let (name, mut read) = fastest_read(self.gpu, self.plan, &self.src, self.logits.len())?;
@@ -306,10 +311,10 @@ pub fn contest<'a>(
         }
         return Ok(contest);
     }
-    for variant in interesting(caps, &shape) {
+    for variant in interesting(&gpu.library, shape) {
         contest.enter(variant)?;
     }
-    contest.enter_arg_max(Variant::select(caps, &shape, Dtype::F32, 1))?;
+    contest.enter_arg_max(gpu.library.choose(&Spec::new(shape)))?;
     contest.enter_inverse_cdf()?;
     Ok(contest)
 }
