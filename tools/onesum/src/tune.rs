@@ -7,7 +7,6 @@ mod merge;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
