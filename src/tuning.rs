@@ -284,10 +284,8 @@ impl Tuning {
             text += &format!("{} = [\n", table.kernel);
             for Row { rows, cols, choices, variant, .. } in &table.rows {
                 let choices = choices.map_or(String::new(), |range| format!("choices = {range:?}, "));
-                text += &format!(
-                    "    {{ rows = {rows:?}, cols = {cols:?}, {choices}variant = {} }},\n",
-                    quoted(variant)
-                );
+                text +=
+                    &format!("    {{ rows = {rows:?}, cols = {cols:?}, {choices}variant = {} }},\n", quoted(variant));
             }
             text += "]\n";
         }

@@ -33,7 +33,7 @@ fn everything() -> Tuning {
     v.router.push(with_choices([8, 8], entry([8, 32], [128, 128], "router/lane/f32/baseline/w64/x4")));
     v.plan.push(with_choices([8, 8], entry([8, 32], [128, 128], "plan/serial/w8")));
     v.dispatch.push(with_choices([8, 8], entry([8, 32], [2048, 2048], "permute/dispatch/f32/w256l32/x4")));
-    v.combine.push(with_choices([8, 8], entry([8, 32], [2048, 2048], "permute/combine/f32/w8/x4")));
+    v.combine.push(with_choices([8, 8], entry([8, 32], [2048, 2048], "permute/combine/f32/w256l32/x4")));
     v.stats.push(entry([8, 32], [128, 128], "stats/f32/w64l16/x4"));
     v.expert_choice.push(with_choices([2, 2], entry([8, 32], [128, 128], "expert_choice/serial/f32/w8")));
     tuning
@@ -78,7 +78,10 @@ fn what_makes_no_sense_is_refused() {
             "softmax, entry 1 (softmax/stream/f32/baseline/w64/x4): rows from 2 to 1 are no ascending range from 1 on",
         ),
         (softmax(&format!("{{ rows = [1, 1], cols = [0, 2], {stream} }}")), "cols from 0 to 2 are no ascending range"),
-        (softmax(&format!("{{ rows = [1, 1], cols = [1, 2], choices = [1, 1], {stream} }}")), "choices are not of this kernel"),
+        (
+            softmax(&format!("{{ rows = [1, 1], cols = [1, 2], choices = [1, 1], {stream} }}")),
+            "choices are not of this kernel",
+        ),
         (format!("{HEAD}router = [{{ rows = [1, 1], cols = [8, 8], {router} }}]"), "choices are missing"),
         (
             softmax(&format!(
@@ -279,12 +282,15 @@ fn defaults_are_candidates() {
     let mut several = 0;
     for caps in [Caps::baseline(), usual, cpu, lavapipe, gpu, small] {
         for dtype in Dtype::ALL {
-            for (rows, cols) in [(1, 1), (7, 33), (4096, 128), (512, 1000), (3, 4096), (64, 50_257), (2, 262_144), (1, 4_000_000)] {
+            for (rows, cols) in
+                [(1, 1), (7, 33), (4096, 128), (512, 1000), (3, 4096), (64, 50_257), (2, 262_144), (1, 4_000_000)]
+            {
                 let shape = Shape::new(rows, cols);
                 let spec = softmax::Spec { input: dtype, output: dtype, ..softmax::Spec::new(shape) };
                 several += default_is_taken(&caps, &spec);
                 several += default_is_taken(&caps, &sample::Spec { input: dtype, ..sample::Spec::new(shape) });
-                several += default_is_taken(&caps, &sample::Spec { input: dtype, draws: 5, ..sample::Spec::new(shape) });
+                several +=
+                    default_is_taken(&caps, &sample::Spec { input: dtype, draws: 5, ..sample::Spec::new(shape) });
                 let shape = permute::Shape::new(rows, 2, cols);
                 several += default_is_taken(&caps, &DispatchSpec { dtype, ..DispatchSpec::new(shape) });
                 several += default_is_taken(&caps, &CombineSpec { output: dtype, ..CombineSpec::new(shape) });
@@ -331,7 +337,8 @@ fn a_tuned_library_draws_the_same() {
         assert_eq!(gpu.library.sample(&spec).unwrap().variant(), variant);
         assert_eq!(gpu.sample(&logits, rows, cols, 0.7, &streams).unwrap(), want, "{variant}");
     }
-    let elsewhere = Tuning { adapter: Adapter { driver: "another".into(), ..Adapter::of(&gpu.info) }, ..Tuning::default() };
+    let elsewhere =
+        Tuning { adapter: Adapter { driver: "another".into(), ..Adapter::of(&gpu.info) }, ..Tuning::default() };
     assert!(!elsewhere.matches(&gpu.info));
     // The library that it was made from is as before.
     assert_eq!(plain.choose(&spec), spec.select(plain.caps()));

@@ -232,7 +232,7 @@ impl Variant {
             (false, false) if cols <= 1_000_000 => (Schedule::Stream, 64, 64),
             _ => (Schedule::Split, 8, 8),
         };
-        Self {
+        let variant = Self {
             schedule,
             input,
             native_f16: caps.f16 && input == Dtype::F16,
@@ -240,7 +240,10 @@ impl Variant {
             width,
             lanes,
             quads: shape.quads,
-        }
+        };
+        // A row in one part is streamed all the same, and merging it is one dispatch more.
+        let alone = schedule == Schedule::Split && draws == 1 && variant.parts(cols, draws).0 == 1;
+        if alone { Self { schedule: Schedule::Stream, ..variant } } else { variant }
     }
 }
 

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use onesum::{Caps, Library};
 use onesum::conformance::Adapter;
 use onesum::host::Gpu;
 use onesum::softmax::{Dtype, Schedule, Shape, Spec, Tier, Variant};
+use onesum::{Caps, Library};
 use onesum::{permute, sample};
 
 use crate::device;

@@ -127,7 +127,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     match tuner.wrong.len() {
         0 => Ok(()),
-        n => Err(Failure::OutsideBudget(format!("{n} results are outside their error budget: {}", tuner.wrong.join("; ")))),
+        n => Err(Failure::OutsideBudget(format!(
+            "{n} results are outside their error budget: {}",
+            tuner.wrong.join("; ")
+        ))),
     }
 }
 
@@ -139,7 +142,7 @@ struct Tuner<'a> {
     quiet: bool,
     bar: ProgressBar,
     end: Option<Instant>,
-    /// Shapes still to come.
+    /// Shapes still to come, of all kernels.
     left: u32,
     left_out: u32,
     /// The default's time over the best one's, everywhere, and where.
@@ -150,7 +153,9 @@ struct Tuner<'a> {
 
 impl<'a> Tuner<'a> {
     fn new(args: &'a Args, gpu: &'a Gpu, quiet: bool) -> Result<Self, Failure> {
-        let plan = Plan::new(gpu, true, None);
+        // A variant is checked at every shape: a few rows each will do.
+        let mut plan = Plan::new(gpu, true, None);
+        plan.checked = 1 << 15;
         let style = ProgressStyle::with_template("{elapsed} [{bar:24}] {pos}/{len} {wide_msg}");
         let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let mut tuner = Self {
@@ -243,21 +248,28 @@ impl<'a> Tuner<'a> {
         let first_gain = self.gains.len();
         for dtype in self.types(kernel) {
             self.say(&format!("\n{} {}\n", kernel.name(), dtype.name()))?;
+            let shapes = scattered(&self.shapes(kernel)?);
+            let mut share = Share { end: self.share(shapes.len() as u32), left: shapes.len() as u32 };
             let mut measured = Vec::new();
-            for shape in self.shapes(kernel)? {
+            for shape in shapes {
                 let spec = spec(shape, dtype);
                 self.bar.set_message(format!("{} {}", kernel.name(), title(&spec.sizes())));
-                if let Some(best) = self.one(kernel, &spec, shape, field)? {
+                if let Some(best) = self.one(kernel, &spec, shape, field, &share)? {
                     measured.push((spec.sizes(), best));
                 }
                 self.bar.inc(1);
-                self.left -= 1;
+                (self.left, share.left) = (self.left - 1, share.left - 1);
             }
             entries.extend(merge::merged(&measured));
         }
         let gains = self.gains[first_gain..].iter();
         self.say(&format!("  {}\n", gain_line(gains)))?;
         Ok(entries)
+    }
+
+    /// When the next so many shapes should be done, of those that are left.
+    fn share(&self, shapes: u32) -> Option<Instant> {
+        self.end.map(|end| part(end, shapes, self.left))
     }
 
     /// The best variant at one shape, if there is time for it.
@@ -267,10 +279,10 @@ impl<'a> Tuner<'a> {
         spec: &S,
         shape: Shape,
         field: fields::Field<S>,
+        share: &Share,
     ) -> Result<Option<S::Variant>, Failure> {
-        let now = Instant::now();
-        let share = self.end.map(|end| end.saturating_duration_since(now) / self.left.max(1));
-        if share.is_some_and(|share| share.is_zero()) {
+        let end = share.end.map(|end| part(end, 1, share.left));
+        if end.is_some_and(|end| end <= Instant::now()) {
             self.left_out += 1;
             return Ok(None);
         }
@@ -292,7 +304,7 @@ impl<'a> Tuner<'a> {
         }
         let at = runners.iter().position(|(variant, _)| *variant == default);
         let (variants, mut runners): (Vec<_>, Vec<_>) = runners.into_iter().unzip();
-        let Some(result) = knock_out(self.gpu, &self.plan, &mut runners, at, share.map(|share| now + share))? else {
+        let Some(result) = knock_out(self.gpu, &self.plan, &mut runners, at, end)? else {
             self.say(&format!("  {:18} nothing runs\n", title(&spec.sizes())))?;
             return Ok(None);
         };
@@ -321,6 +333,23 @@ impl<'a> Tuner<'a> {
     }
 }
 
+/// The time of a kernel and a type, and how many shapes have to share what is left of it.
+struct Share {
+    end: Option<Instant>,
+    left: u32,
+}
+
+/// When `n` of `all` equal parts of the time until `end` are over.
+fn part(end: Instant, n: u32, all: u32) -> Instant {
+    let now = Instant::now();
+    now + end.saturating_duration_since(now) * n / all.max(1)
+}
+
+/// Every fourth shape, then those between: should time run out, what is left out has neighbours.
+fn scattered(shapes: &[Shape]) -> Vec<Shape> {
+    [0, 2, 1, 3].into_iter().flat_map(|first| shapes.iter().skip(first).step_by(4).copied()).collect()
+}
+
 fn title(sizes: &Sizes) -> String {
     let choices = sizes.choices.filter(|&n| n > 1).map_or(String::new(), |n| format!(" x {n}"));
     format!("{} x {}{choices}", sizes.rows, sizes.cols)
@@ -329,7 +358,8 @@ fn title(sizes: &Sizes) -> String {
 /// A shape's line: the default, and what is faster by how much.
 fn line<V: Display + PartialEq>(sizes: &Sizes, default: &V, best: &V, gain: Option<Spread>) -> String {
     let what = if best == default { default.to_string() } else { format!("{default} -> {best}") };
-    let gain = gain.map_or("the default does not run".into(), |g| format!("{:.2} ({:.2}..{:.2})", g.median, g.q1, g.q3));
+    let gain =
+        gain.map_or("the default does not run".into(), |g| format!("{:.2} ({:.2}..{:.2})", g.median, g.q1, g.q3));
     format!("  {:18} {gain:18} {what}\n", title(sizes))
 }
 
@@ -344,5 +374,37 @@ fn gain_line<'g>(gains: impl Iterator<Item = &'g (f64, String)> + Clone) -> Stri
              most ({place})",
             gains.count()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scattered_shapes_are_all_of_them() {
+        let shapes: Vec<Shape> = (0..11).map(|n| (n, n, n)).collect();
+        let mut order = scattered(&shapes);
+        assert_eq!(order.iter().map(|s| s.0).collect::<Vec<_>>(), [0, 4, 8, 2, 6, 10, 1, 5, 9, 3, 7]);
+        order.sort_unstable();
+        assert_eq!(order, shapes);
+    }
+
+    #[test]
+    fn grids_leave_no_shape_alone() {
+        for &kernel in Kernel::value_variants() {
+            let shapes = grid::of(kernel);
+            let least = if matches!(kernel, Kernel::Stats | Kernel::ExpertChoice) { 64 } else { 1 };
+            assert!(shapes.len() > 8 && shapes.iter().any(|s| s.0 == least), "{}", kernel.name());
+            // A shape between two of them is within the radius of one.
+            let octaves = |a: u32, b: u32| (f64::from(a) / f64::from(b)).log2().abs();
+            for &(rows, cols, choices) in &shapes {
+                for (r, c) in [(rows * 2, cols + cols / 2), (rows + rows / 2, cols * 2)] {
+                    let near =
+                        |s: &Shape| s.2 == choices && octaves(s.0, r).hypot(octaves(s.1, c)) <= onesum::tuning::RADIUS;
+                    assert!(shapes.iter().any(near), "{} {r} x {c}", kernel.name());
+                }
+            }
+        }
     }
 }

@@ -16,12 +16,17 @@ fn read(path: &str) -> Tuning {
 fn a_tiny_grid_of_every_kernel() {
     let folder = Folder::new();
     let file = folder.path("t.toml");
-    let (two, three) = (["softmax", "gumbel", "sample"], ["router", "plan", "dispatch", "combine", "stats", "expert_choice"]);
+    let (two, three) =
+        (["softmax", "gumbel", "sample"], ["router", "plan", "dispatch", "combine", "stats", "expert_choice"]);
     let args = |kernels: &[&'static str], shapes: &[&'static str]| {
-        [&["tune", "-o", &file, "--budget-seconds", "60", "--kernel"], kernels, &["--shape"], shapes].concat().join("\n")
+        [&["tune", "-o", &file, "--budget-seconds", "60", "--kernel"], kernels, &["--shape"], shapes]
+            .concat()
+            .join("\n")
     };
     let said = good(&args(&two, &["16x64", "3x33"]).lines().collect::<Vec<_>>());
-    for part in ["softmax f32", "gumbel f32", "sample f32", "16 x 64", "3 x 33", "2 shapes", "all: 6 shapes", "at the median"] {
+    for part in
+        ["softmax f32", "gumbel f32", "sample f32", "16 x 64", "3 x 33", "2 shapes", "all: 6 shapes", "at the median"]
+    {
         assert!(said.contains(part), "{part} is not in {said}");
     }
     let tuning = read(&file);
@@ -35,7 +40,8 @@ fn a_tiny_grid_of_every_kernel() {
     let said = good(&args(&three, &["16x64x4", "80x64x4"]).lines().collect::<Vec<_>>());
     assert!(said.contains("16 x 64 x 4") && said.contains("all: 12 shapes"), "{said}");
     let v = read(&file).variants;
-    let lengths = [v.router.len(), v.plan.len(), v.dispatch.len(), v.combine.len(), v.stats.len(), v.expert_choice.len()];
+    let lengths =
+        [v.router.len(), v.plan.len(), v.dispatch.len(), v.combine.len(), v.stats.len(), v.expert_choice.len()];
     assert!(lengths.iter().all(|n| (1..=2).contains(n)), "{lengths:?}");
     assert_eq!(v.router[0].choices, Some([4, 4]));
     // As much as goes to all experts, by an expert.
@@ -138,7 +144,9 @@ fn another_adapters_tuning_is_used_but_remarked_on() {
     let said = onesum().args(args).output().unwrap();
     assert_eq!(said.status.code(), Some(0));
     assert!(text(&said.stdout).contains("softmax/split/f32/baseline/w8/x4"));
-    assert!(text(&said.stderr).starts_with("onesum: the tuning was measured on another adapter or driver: Another GPU"));
+    assert!(
+        text(&said.stderr).starts_with("onesum: the tuning was measured on another adapter or driver: Another GPU")
+    );
 }
 
 #[test]

@@ -60,10 +60,11 @@ pub fn gumbel(gpu: &Gpu, plan: &Plan, spec: &softmax::Spec, _: Shape, candidates
     let seeds: Vec<u32> = (0..rows).filter_map(|row| job.noise_of(row)).flat_map(|s| s.words_of_seed()).collect();
     let seeds = gpu.upload(&crate::routing::bytes(&seeds))?;
     let enter = |&variant: &softmax::Variant| {
-        let bounds = match bind_gumbel(gpu, &softmax::Spec { variant: Some(variant), ..spec.clone() }, &src, &dst, &seeds) {
-            Ok(bounds) => bounds,
-            Err(e) => return Ok(Err(Standing::Refused(e.to_string()))),
-        };
+        let bounds =
+            match bind_gumbel(gpu, &softmax::Spec { variant: Some(variant), ..spec.clone() }, &src, &dst, &seeds) {
+                Ok(bounds) => bounds,
+                Err(e) => return Ok(Err(Standing::Refused(e.to_string()))),
+            };
         gpu.queue.write_buffer(&dst[0], 0, &vec![PATTERN; dst[0].size() as usize]);
         gpu.run(&[&bounds[0]])?;
         let mut got = Vec::with_capacity(job.src.len());
@@ -74,7 +75,9 @@ pub fn gumbel(gpu: &Gpu, plan: &Plan, spec: &softmax::Spec, _: Shape, candidates
             verdict.merge(check::check_row(*row, want, making, &got[row * cols..(row + 1) * cols], None));
         }
         Ok(match verdict.wrong {
-            Some(wrong) => Err(Standing::Wrong(format!("row {}: got {:e}, want {:e}", wrong.row, wrong.got, wrong.want))),
+            Some(wrong) => {
+                Err(Standing::Wrong(format!("row {}: got {:e}, want {:e}", wrong.row, wrong.got, wrong.want)))
+            }
             None => Ok(Runner::of(bounds, encoded.len() as u64 * 2)),
         })
     };

@@ -33,7 +33,8 @@ pub fn of(kernel: Kernel) -> Vec<Shape> {
             let within = |&(tokens, hidden, choices): &Shape| {
                 u64::from(tokens) * u64::from(hidden) * u64::from(choices) <= 2 * MOST_ELEMENTS
             };
-            let all = [1_u32, 8, 64, 512].into_iter().flat_map(|t| [256, 1024, 2048, 7168].map(|hidden| (t, hidden, 8)));
+            let all =
+                [1_u32, 8, 64, 512].into_iter().flat_map(|t| [256, 1024, 2048, 7168].map(|hidden| (t, hidden, 8)));
             all.filter(within).collect()
         }
     }

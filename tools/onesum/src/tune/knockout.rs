@@ -49,7 +49,8 @@ pub fn knock_out(
         if alive.len() > 1 {
             let times = take_turns(gpu, plan, runners, &alive, rounds, end)?;
             // Other work only ever adds to a time.
-            let least = times.iter().map(|times| times.iter().copied().fold(f64::INFINITY, f64::min)).collect::<Vec<_>>();
+            let least =
+                times.iter().map(|times| times.iter().copied().fold(f64::INFINITY, f64::min)).collect::<Vec<_>>();
             keep(&mut alive, &least, default, factor, most);
         }
     }

@@ -51,8 +51,12 @@ mod tests {
         let grid = [(1, 8, 'a'), (1, 32, 'a'), (1, 128, 'b'), (4, 8, 'a'), (4, 32, 'a'), (4, 128, 'a'), (16, 8, 'a')];
         let measured: Vec<_> = grid.iter().map(|&(rows, cols, v)| (at(rows, cols, None), v)).collect();
         let entry = |rows, cols, variant| Entry { rows, cols, choices: None, variant };
-        let expected =
-            [entry([1, 1], [8, 32], 'a'), entry([1, 1], [128, 128], 'b'), entry([4, 4], [8, 128], 'a'), entry([16, 16], [8, 8], 'a')];
+        let expected = [
+            entry([1, 1], [8, 32], 'a'),
+            entry([1, 1], [128, 128], 'b'),
+            entry([4, 4], [8, 128], 'a'),
+            entry([16, 16], [8, 8], 'a'),
+        ];
         assert_eq!(merged(&measured), expected);
     }
 
