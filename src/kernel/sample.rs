@@ -855,3 +855,27 @@ pub(crate) fn every_program() -> Vec<Program> {
     }
     programs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Few rows are split where that makes several parts of them: one part would be a stream and one more dispatch.
+    #[test]
+    fn one_part_is_no_split() {
+        let gpu = Caps { max_storage_buffers: 8, ..Caps::baseline() };
+        let cpu = Caps { cpu: true, ..gpu.clone() };
+        let of = |caps: &Caps, cols, draws| {
+            let variant = Variant::select(caps, &Shape::new(1, cols), Dtype::F32, draws);
+            (variant.schedule, variant.width, variant.parts(cols, draws).0)
+        };
+        assert_eq!(of(&cpu, 1024, 1), (Schedule::Stream, 8, 1));
+        assert_eq!(of(&cpu, 32_768, 1), (Schedule::Stream, 8, 1));
+        assert_eq!(of(&cpu, 32_772, 1), (Schedule::Split, 8, 2));
+        assert_eq!(of(&gpu, 16_384, 1), (Schedule::Stream, 256, 1));
+        assert_eq!(of(&gpu, 16_388, 1), (Schedule::Split, 256, 2));
+        // Several draws are made by split rows only.
+        assert_eq!(of(&cpu, 1024, 2), (Schedule::Split, 8, 1));
+        assert_eq!(of(&gpu, 1024, 2), (Schedule::Split, 256, 1));
+    }
+}

@@ -16,17 +16,9 @@ fn read(path: &str) -> Tuning {
 fn a_tiny_grid_of_every_kernel() {
     let folder = Folder::new();
     let file = folder.path("t.toml");
-    let (two, three) =
-        (["softmax", "gumbel", "sample"], ["router", "plan", "dispatch", "combine", "stats", "expert_choice"]);
-    let args = |kernels: &[&'static str], shapes: &[&'static str]| {
-        [&["tune", "-o", &file, "--budget-seconds", "60", "--kernel"], kernels, &["--shape"], shapes]
-            .concat()
-            .join("\n")
-    };
-    let said = good(&args(&two, &["16x64", "3x33"]).lines().collect::<Vec<_>>());
-    for part in
-        ["softmax f32", "gumbel f32", "sample f32", "16 x 64", "3 x 33", "2 shapes", "all: 6 shapes", "at the median"]
-    {
+    let tune = |more: &[&str]| good(&[&["tune", "-o", &file], more].concat());
+    let said = tune(&["--kernel", "softmax", "gumbel", "sample", "--shape", "16x64", "3x33"]);
+    for part in ["softmax f32", "gumbel f32", "sample f32", "16 x 64", "3 x 33", "  2 shapes", "all: 6 shapes"] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
     let tuning = read(&file);
@@ -37,16 +29,31 @@ fn a_tiny_grid_of_every_kernel() {
     assert_eq!((v.softmax[0].rows, v.softmax[0].cols), ([3, 3], [33, 33]));
     assert!(!v.softmax[0].variant.quads && v.softmax[1].variant.quads);
 
-    let said = good(&args(&three, &["16x64x4", "80x64x4"]).lines().collect::<Vec<_>>());
-    assert!(said.contains("16 x 64 x 4") && said.contains("all: 12 shapes"), "{said}");
+    let routing = ["router", "plan", "dispatch", "combine", "stats", "expert_choice"];
+    let said = tune(&[&["--kernel"], &routing[..], &["--shape", "16x64x4"]].concat());
+    assert!(said.contains("16 x 64 x 4") && said.contains("all: 6 shapes"), "{said}");
     let v = read(&file).variants;
     let lengths =
         [v.router.len(), v.plan.len(), v.dispatch.len(), v.combine.len(), v.stats.len(), v.expert_choice.len()];
-    assert!(lengths.iter().all(|n| (1..=2).contains(n)), "{lengths:?}");
+    assert_eq!(lengths, [1; 6]);
     assert_eq!(v.router[0].choices, Some([4, 4]));
-    // As much as goes to all experts, by an expert.
+    // As many tokens as choose an expert otherwise.
     assert_eq!(v.expert_choice[0].choices, Some([1, 1]));
     assert_eq!(folder.names(), ["t.toml"]);
+}
+
+/// What there is no time for is left out, and said to be.
+#[test]
+fn a_budget_is_kept() {
+    let folder = Folder::new();
+    let file = folder.path("t.toml");
+    let said = good(&["tune", "--kernel", "stats", "--budget-seconds", "1", "-o", &file]);
+    let number =
+        |line: Option<&str>| line.map_or(0, |line| line.split_whitespace().find_map(|w| w.parse().ok()).unwrap());
+    let measured: usize = number(said.lines().find(|line| line.starts_with("  ") && line.contains(" shapes, another")));
+    let left_out = number(said.lines().find(|line| line.starts_with("left out:")));
+    assert_eq!(measured + left_out, 15, "{said}");
+    assert!(read(&file).variants.stats.len() <= measured);
 }
 
 #[test]
