@@ -273,24 +273,18 @@ impl Tuning {
     #[cfg(feature = "tuning")]
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let quoted = |text: &str| toml::Value::from(text).to_string();
         let Adapter { name, backend, driver } = &self.adapter;
-        let mut text = format!("version = {VERSION}\n\n[adapter]\n");
-        for (key, value) in [("name", name), ("backend", backend), ("driver", driver)] {
-            text += &format!("{key} = {}\n", quoted(value));
-        }
-        text += "\n[variants]\n";
-        for table in self.variants.tables().iter().filter(|table| !table.rows.is_empty()) {
-            text += &format!("{} = [\n", table.kernel);
-            for Row { rows, cols, choices, variant, .. } in &table.rows {
-                let choices = choices.map_or(String::new(), |range| format!("choices = {range:?}, "));
-                text +=
-                    &format!("    {{ rows = {rows:?}, cols = {cols:?}, {choices}variant = {} }},\n", quoted(variant));
-            }
-            text += "]\n";
-        }
-        text
+        let [name, backend, driver] = [name, backend, driver].map(|text| quoted(text));
+        let adapter = format!("name = {name}\nbackend = {backend}\ndriver = {driver}\n");
+        let tables: String = self.variants.tables().iter().map(Table::text).collect();
+        format!("version = {VERSION}\n\n[adapter]\n{adapter}\n[variants]\n{tables}")
     }
+}
+
+/// A string, as TOML has it.
+#[cfg(feature = "tuning")]
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }
 
 /// A variant by its name.
@@ -362,6 +356,16 @@ fn table<V: Display>(
 }
 
 impl Table {
+    /// As files have it; nothing if it is empty.
+    #[cfg(feature = "tuning")]
+    fn text(&self) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
+        let rows: String = self.rows.iter().map(Row::text).collect();
+        format!("{} = [\n{rows}]\n", self.kernel)
+    }
+
     fn check(&self) -> Result<(), TuningError> {
         for (index, row) in self.rows.iter().enumerate() {
             let wrong = |message: String| {
@@ -388,6 +392,13 @@ impl Table {
 }
 
 impl Row {
+    #[cfg(feature = "tuning")]
+    fn text(&self) -> String {
+        let mut fields: Vec<_> = self.ranges().map(|(what, range)| format!("{what} = {range:?}")).collect();
+        fields.push(format!("variant = {}", quoted(&self.variant)));
+        format!("    {{ {} }},\n", fields.join(", "))
+    }
+
     fn ranges(&self) -> impl Iterator<Item = (&'static str, [u32; 2])> {
         [("rows", Some(self.rows)), ("cols", Some(self.cols)), ("choices", self.choices)]
             .into_iter()

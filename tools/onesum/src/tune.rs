@@ -325,11 +325,11 @@ impl<'a> Tuner<'a> {
     }
 
     fn sum_up(&self) -> Result<(), Failure> {
-        let mut text = format!("\nall: {}\n", gain_line(self.gains.iter()));
-        if self.left_out > 0 {
-            text += &format!("left out: {} shapes, for which there was no time\n", self.left_out);
+        self.say(&format!("\nall: {}\n", gain_line(self.gains.iter())))?;
+        match self.left_out {
+            0 => Ok(()),
+            n => self.say(&format!("left out: {n} shapes, for which there was no time\n")),
         }
-        self.say(&text)
     }
 }
 

@@ -26,8 +26,7 @@ pub fn of(kernel: Kernel) -> Vec<Shape> {
             shapes.push((8, 50_257, 0));
             shapes
         }
-        Kernel::Router => routed(&[1, 8, 64, 512, 4096]),
-        Kernel::Plan => routed(&[1, 8, 64, 512, 4096]),
+        Kernel::Router | Kernel::Plan => routed(&[1, 8, 64, 512, 4096]),
         Kernel::Stats | Kernel::ExpertChoice => routed(&[64, 512, 4096]),
         Kernel::Dispatch | Kernel::Combine => {
             let within = |&(tokens, hidden, choices): &Shape| {
