@@ -24,8 +24,8 @@ fn with_choices<V>(choices: [u32; 2], entry: Entry<V>) -> Entry<V> {
 
 /// One entry in each table, each with a variant that no default is.
 fn everything() -> Tuning {
-    let mut tuning = Tuning::default();
-    tuning.adapter = Adapter { name: "an \"adapter\"".into(), backend: "vulkan".into(), driver: "of mine\\1".into() };
+    let adapter = Adapter { name: "an \"adapter\"".into(), backend: "vulkan".into(), driver: "of mine\\1".into() };
+    let mut tuning = Tuning { adapter, ..Tuning::default() };
     let v = &mut tuning.variants;
     v.softmax.push(entry([8, 32], [1000, 1024], "softmax/stream/f32/baseline/w64/x4"));
     v.gumbel.push(entry([8, 32], [1000, 1024], "softmax/onchip/f32/baseline/w256k8/x4"));
