@@ -35,7 +35,7 @@ fn everything() -> Tuning {
     v.dispatch.push(with_choices([8, 8], entry([8, 32], [2048, 2048], "permute/dispatch/f32/w256l32/x4")));
     v.combine.push(with_choices([8, 8], entry([8, 32], [2048, 2048], "permute/combine/f32/w256l32/x4")));
     v.stats.push(entry([8, 32], [128, 128], "stats/f32/w64l16/x4"));
-    v.expert_choice.push(with_choices([2, 2], entry([8, 32], [128, 128], "expert_choice/serial/f32/w8")));
+    v.expert_choice.push(with_choices([2, 2], entry([8, 32], [128, 128], "expert_choice/shared/f32/w256")));
     tuning
 }
 
