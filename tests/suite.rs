@@ -44,16 +44,17 @@ fn quick_profile_covers_everything_on_every_adapter() {
 #[test]
 fn random_cases_are_right_and_repeatable() {
     let gpu = Gpu::open(None).unwrap();
-    let filter = Filter { random: Some(7), budget: Some(Duration::from_secs(20)), ..Filter::default() };
-    let mut names = Vec::new();
-    let report = run_with(&gpu.device, &gpu.queue, &filter, |i, name, _| {
+    // So many cases, whatever time they take; a few more are on their way when it is told.
+    let filter = Filter { random: Some(7), budget: Some(Duration::from_secs(600)), ..Filter::default() };
+    let (mut names, mut ran) = (Vec::new(), 0);
+    let report = run_with(&gpu.device, &gpu.queue, &filter, |i, name, outcome| {
         names.push((i, name.to_owned()));
-        ControlFlow::Continue(())
+        ran += usize::from(!matches!(outcome, Outcome::Skipped(_)));
+        if ran < 20 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })
     .unwrap();
     println!("{report}");
-    assert!(report.ok() && report.ended.is_none());
-    assert!(report.executed >= 20, "{}", report.executed);
+    assert!(report.failures.is_empty() && report.executed >= 20, "{}", report.executed);
     names.sort();
     let filter = Filter { budget: Some(Duration::from_secs(1)), ..filter };
     let again = |i: usize, name: &str, _: &Outcome| {
@@ -64,7 +65,7 @@ fn random_cases_are_right_and_repeatable() {
     let filter = Filter { random: Some(8), ..filter };
     let mut other = 0;
     run_with(&gpu.device, &gpu.queue, &filter, |i, name, _| {
-        other += usize::from(names[i].1 != name);
+        other += usize::from(names.get(i).is_some_and(|(_, known)| known != name));
         ControlFlow::Continue(())
     })
     .unwrap();

@@ -31,8 +31,12 @@ install_packages() {
         sudo="sudo"
     fi
     say "$what: installing $*"
-    $sudo apt-get update -q >&2
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
+    # One after another: apt waits for nobody, and two checks may run at once.
+    (
+        flock 9
+        $sudo apt-get update -q >&2
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
+    ) 9>"${TMPDIR:-/tmp}/onesum-install-$(id -u).lock"
 }
 
 # With an adapter, nothing. With none, the software Vulkan driver: installed where that is allowed, named where not.

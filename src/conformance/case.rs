@@ -93,12 +93,24 @@ pub enum Memory {
     Close,
     /// One window.
     InPlace,
+    /// Two buffers, and rows cut in two: the sums of either half, then its share.
+    Sharded,
 }
 
 impl Memory {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 4] =
-        [(Self::Separate, "separate"), (Self::Pooled, "pooled"), (Self::Close, "close"), (Self::InPlace, "in-place")];
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Separate, "separate"),
+        (Self::Pooled, "pooled"),
+        (Self::Close, "close"),
+        (Self::InPlace, "in-place"),
+        (Self::Sharded, "sharded"),
+    ];
+
+    /// Whether input and output are in one buffer.
+    pub(super) fn is_shared(self) -> bool {
+        !matches!(self, Self::Separate | Self::Sharded)
+    }
 }
 
 /// Which options are in use, and how.
@@ -344,11 +356,20 @@ fn of(variant: Variant, n: usize) -> Vec<Case> {
         let cols = variant.max_columns().min(1024);
         list.push(Case { rows: 6, cols, fill, options: OptionSet::Temperature, ..plain });
     }
-    for (i, (memory, _)) in Memory::ALL.into_iter().enumerate().skip(1) {
+    for (i, (memory, _)) in Memory::ALL.into_iter().enumerate().filter(|(_, (memory, _))| memory.is_shared()) {
         let same = variant.input == variant.output;
         if same && (f32_only || (i + n).is_multiple_of(3)) {
             let (_, cols) = shapes[(i + n) % shapes.len()];
             list.push(Case { rows: 3, cols: cols.min(1024), gap: 4, memory, ..plain });
+        }
+    }
+    if variant.schedule == Schedule::Split {
+        let whole = [OptionSet::Causal, OptionSet::Alibi, OptionSet::Lengths, OptionSet::Attention, OptionSet::Sampler];
+        let options = OptionSet::ALL.into_iter().map(|(options, _)| options).filter(|options| !whole.contains(options));
+        for (i, options) in options.enumerate().filter(|(i, _)| f32_only || (i + n).is_multiple_of(6)) {
+            let (_, cols) = shapes[(i * 3 + n) % shapes.len()];
+            let fill = [Fill::Uniform, Fill::RowsExcluded, Fill::Ties, Fill::AboveOverflow][(n + i) % 4];
+            list.push(Case { rows: 7, cols, fill, options, memory: Memory::Sharded, ..plain });
         }
     }
     list

@@ -83,12 +83,23 @@ pub const EQUIVALENT: &[(&str, &str)] = &[
         "lib/team_workgroup@54:5",
         "where one subgroup is the workgroup it runs in step; wider ones stop at the barriers around it",
     ),
+    ("lib/router_divide_off@1:17", "weights are then divided by the 1 that inverse_of gives"),
+    ("lib/router_noise_normal@5:118", "columns behind the row are excluded, whatever is read for them"),
+    ("lib/score_f16@6:27", "the bit is the exponent's lowest, which is there already: 112 is even"),
+    ("plan_empty@9:16", BEHIND),
+    ("plan_extras@13:37", BEHIND),
+    (
+        "plan_one_group@13:20",
+        "one workgroup takes no capacity, and without one no pair is in the bucket behind the experts'",
+    ),
+    ("stats@58:24", "all lanes of a row have the same total; rows behind the last are not read"),
     ("lib/exp@79:44", ROUNDING),
     ("lib/ln@18:58", ROUNDING),
     ("lib/normal_extended@14:43", "at most one ULP of the four that are allowed"),
 ];
 
 const UNUSED: &str = "of an option that is off: no program that has this file uses the value";
+const BEHIND: &str = "one expert more: another invocation writes the same there, and behind the binding only its last word can change, to the 1 it is";
 const SURPLUS: &str = "of workgroups that a grid has too many, which only more than 65535 of them make";
 const FIELD: &str = "only where a loop makes its scores: before it, or in it";
 const ROUNDING: &str = "the error of an error: its share of the result is far below the budget";

@@ -6,8 +6,8 @@ use super::report::Report;
 use super::{Case, Failure, Fault, Memory, OptionSet};
 use crate::host::{Gpu, HostError};
 use crate::noise::Stream;
-use crate::softmax::{Dtype, MaskType, Operands, PARTIAL_BYTES, PerRow, Schedule};
-use crate::{BindError, BuildError, Library, Matrix};
+use crate::softmax::{Dtype, MaskType, Operands, Options, PARTIAL_BYTES, PerRow, Schedule, Shape, ShardSpec, Spec};
+use crate::{BindError, Bound, BuildError, Library, Matrix};
 
 /// What came of one case.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,8 +134,16 @@ pub fn run_case(gpu: &Gpu, case: &Case, fault: Option<Fault>) -> Outcome {
     if let Err(reason) = case.variant.supported(gpu.library.caps()) {
         return Outcome::from(reason);
     }
-    if case.memory != Memory::Separate && case.variant.input != case.variant.output {
+    if case.memory.is_shared() && case.variant.input != case.variant.output {
         return Outcome::Skipped("windows of one buffer are tried with one element type only".into());
+    }
+    let o = options(case);
+    if case.memory == Memory::Sharded
+        && (case.variant.schedule != Schedule::Split || o.positions.is_some() || o.lengths)
+    {
+        return Outcome::Skipped(
+            "shards are of split rows, and no option may speak of columns of the whole row".into(),
+        );
     }
     let untried = untried(&[("rows", case.rows), ("columns", case.cols)], &[]);
     if let Some(outcome) = untried.or_else(|| self::untried(&[], &[case.rows, case.gap])) {
@@ -182,12 +190,12 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
     // Where the output's window starts within a shared buffer.
     let alignment = gpu.library.caps().binding_alignment as usize / 2;
     let dst_at = match case.memory {
-        Memory::Separate => dst_offset,
+        Memory::Separate | Memory::Sharded => dst_offset,
         Memory::InPlace => src_offset,
         Memory::Close => (src_offset + extent).next_multiple_of(4) + if variant.quads { 4 } else { 1 },
         Memory::Pooled => (src_offset + extent).next_multiple_of(alignment) + alignment + dst_offset,
     };
-    let one_buffer = case.memory != Memory::Separate;
+    let one_buffer = case.memory.is_shared();
     let whole = if one_buffer { src_length.max(dst_at + extent + tail) } else { src_length };
     let whole = whole.next_multiple_of(2);
     let src_values = filled(src_offset, whole);
@@ -225,7 +233,10 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
         scratch: (variant.schedule == Schedule::Split).then(|| Matrix::new(&scratch, 1, words)),
         ..Operands::new(window(&src, src_offset), window(&dst, dst_at))
     };
-    let bound = kernel.bind_with(&operands)?;
+    let bound = match case.memory {
+        Memory::Sharded => sharded(gpu, &spec, &operands)?,
+        _ => vec![kernel.bind_with(&operands)?],
+    };
 
     let layout = Layout { offset: dst_at, stride, rows, cols };
     gpu.describe(&dst, "dst", || loose_rows(case, data, &layout));
@@ -240,7 +251,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
                 gpu.write(&dst, 0, &own);
             }
         }
-        gpu.run(&[&bound])?;
+        gpu.run(&bound.iter().collect::<Vec<_>>())?;
         gpu.download(&dst, dst.size())
     };
     let (first, second) = (once(false)?, once(true)?);
@@ -248,7 +259,7 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
     let src_after = decode(variant.input, &gpu.download(&src, src.size())?);
     let (mut first, mut second) = (output(&first), output(&second));
     let (mut before, mut after) = (Vec::new(), Vec::new());
-    if case.memory == Memory::Separate {
+    if !one_buffer {
         (before, after) = (src_values, src_after);
     } else if case.memory != Memory::InPlace {
         // One buffer: its input rows must be as they were, everything else is the output's business.
@@ -262,4 +273,51 @@ fn execute(gpu: &Gpu, case: &Case, data: &Data) -> Result<Results, HostError> {
     }
     let lse = if spec.lse { decode(Dtype::F32, &gpu.download(&lse, rows as u64 * 4)?) } else { Vec::new() };
     Ok(Results { layout, first, second, src_before: before, src_after: after, lse })
+}
+
+/// A softmax of rows cut in two, as if the halves were on two devices.
+fn sharded(gpu: &Gpu, spec: &Spec, operands: &Operands<'_>) -> Result<Vec<Bound>, HostError> {
+    let Matrix { rows, cols, .. } = operands.src;
+    let cut = (cols / 2).next_multiple_of(4).min(cols);
+    let shard = |first: u32, width: u32, sinks: bool| {
+        let window = |m| columns(m, first, width);
+        let spec = Spec {
+            shape: Shape { cols: width, ..spec.shape },
+            options: Options { sinks, ..spec.options },
+            ..spec.clone()
+        };
+        let operands = Operands {
+            src: window(operands.src),
+            dst: window(operands.dst),
+            mask: operands.mask.map(|mask| PerRow { matrix: window(mask.matrix), ..mask }),
+            sinks: operands.sinks.filter(|_| sinks),
+            scratch: None,
+            ..*operands
+        };
+        (ShardSpec { spec, first_column: first }, operands)
+    };
+    // The sink is of one shard only, and of none when there are sums.
+    let sinks = spec.options.sinks;
+    let has_columns = |(_, operands): &(ShardSpec, Operands<'_>)| operands.src.cols > 0;
+    let [sums, shares] = [sinks, false].map(|sinks| {
+        [shard(0, cut, sinks), shard(cut, cols - cut, false)].into_iter().filter(has_columns).collect::<Vec<_>>()
+    });
+    let kernels = sums.iter().map(|(spec, _)| gpu.library.softmax_sum(spec)).collect::<Result<Vec<_>, _>>()?;
+    let counts: Vec<_> = kernels.iter().zip(&sums).map(|(kernel, (_, o))| kernel.partials(o.src.cols) * 4).collect();
+    let words: u32 = counts.iter().sum();
+    let buffer = gpu.allocate(u64::from(rows) * u64::from(words) * 4)?;
+    let (mut bound, mut before) = (Vec::new(), 0);
+    for ((kernel, (_, operands)), count) in kernels.iter().zip(&sums).zip(counts) {
+        let partials = Matrix::new(&buffer, rows, count).at(before).with_stride(words);
+        bound.push(kernel.bind(&Operands { lse: None, ..*operands }, partials)?);
+        before += u64::from(count);
+    }
+    for (spec, operands) in &shares {
+        bound.push(gpu.library.softmax_scale(spec)?.bind(operands, Matrix::new(&buffer, rows, words))?);
+    }
+    Ok(bound)
+}
+
+fn columns(m: Matrix<'_>, first: u32, count: u32) -> Matrix<'_> {
+    Matrix::new(m.buffer, m.rows, count).at(m.offset + u64::from(first)).with_stride(m.stride)
 }

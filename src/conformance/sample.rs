@@ -215,7 +215,8 @@ impl Draws {
         let has = |set| case.options == set || case.options == OptionSet::All;
         let mut seed = || Stream { seed: random.bits(), position: random.bits() };
         let seeds = (0..if has(OptionSet::OneSeed) { 1 } else { rows }).map(|_| seed()).collect();
-        let temperatures = [0.7, 0.0, 1e-3, 1.3, 30.0, 1e20, -1.0];
+        // The least normal one is the least whose reciprocal is finite.
+        let temperatures = [0.7, 0.0, 1e-3, 1.3, 30.0, 1e20, -1.0, f32::MIN_POSITIVE];
         Self {
             rows,
             cols,

@@ -66,6 +66,10 @@ pub fn block_choice(logits: &[f32], temperature: f32, stream: Stream, part_quads
     if temperature == 0.0 {
         return (choice(logits, 0.0, stream), f64::INFINITY);
     }
+    // As in softmax, a quotient beyond f32 is infinite.
+    if logits.iter().any(|&x| x / temperature == f32::INFINITY) {
+        return (Status::Infinite, f64::INFINITY);
+    }
     let x: Vec<f64> = logits.iter().map(|&x| f64::from(x) / f64::from(temperature)).collect();
     let peak = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if peak == f64::NEG_INFINITY {
