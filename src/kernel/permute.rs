@@ -126,6 +126,12 @@ impl Shape {
         Sizes { rows: self.tokens, cols: self.hidden, choices: Some(self.choices) }
     }
 
+    /// Bytes that are read and written for a row of the result.
+    fn row_bytes(&self, kernel: Kernel, input: Dtype, output: Dtype) -> u64 {
+        let reads = if kernel == Kernel::Combine { u64::from(self.choices) } else { 1 };
+        u64::from(self.hidden) * (reads * input.bytes() + output.bytes())
+    }
+
     fn takes(&self, kernel: Kernel, input: Dtype, output: Dtype, v: &Variant) -> bool {
         (v.kernel, v.input, v.output, v.quads) == (kernel, input, output, self.quads)
     }

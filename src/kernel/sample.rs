@@ -225,6 +225,8 @@ impl Variant {
             (false, true) if draws > 1 => (Schedule::Split, 256, 256),
             _ if draws > 1 => (Schedule::Split, 8, 8),
             (true, _) if rows >= 256 && cols <= 16_384 => (Schedule::Stream, 8, 1),
+            // Of short rows, the exchange between lanes is a good part; and there are rows for lanes of two cores.
+            (true, _) if rows >= 16 && cols <= 1024 => (Schedule::Stream, 8, 1),
             (true, _) if rows >= 8 && cols <= 1_000_000 => (Schedule::Stream, 8, 8),
             (false, true) if cols <= 1024 => (Schedule::Stream, 256, 32),
             (false, true) if rows >= 512 && cols <= 1_000_000 => (Schedule::Stream, 256, 256),
@@ -862,7 +864,7 @@ mod tests {
 
     /// Few rows are split where that makes several parts of them: one part would be a stream and one more dispatch.
     #[test]
-    fn one_part_is_no_split() {
+    fn selection() {
         let gpu = Caps { max_storage_buffers: 8, ..Caps::baseline() };
         let cpu = Caps { cpu: true, ..gpu.clone() };
         let of = |caps: &Caps, cols, draws| {
@@ -874,6 +876,9 @@ mod tests {
         assert_eq!(of(&cpu, 32_772, 1), (Schedule::Split, 8, 2));
         assert_eq!(of(&gpu, 16_384, 1), (Schedule::Stream, 256, 1));
         assert_eq!(of(&gpu, 16_388, 1), (Schedule::Split, 256, 2));
+        // Of short rows, a lane has one to itself where there are some.
+        let lanes = |rows, cols| Variant::select(&cpu, &Shape::new(rows, cols), Dtype::F32, 1).lanes;
+        assert_eq!([lanes(15, 1024), lanes(16, 1024), lanes(16, 1028), lanes(256, 16_384)], [8, 1, 8, 1]);
         // Several draws are made by split rows only.
         assert_eq!(of(&cpu, 1024, 2), (Schedule::Split, 8, 1));
         assert_eq!(of(&gpu, 1024, 2), (Schedule::Split, 256, 1));
