@@ -100,10 +100,12 @@ impl Variant {
     /// The variant that should be fastest for `shape` on a device with these capabilities. Pure.
     #[must_use]
     pub fn select(caps: &Caps, kernel: Kernel, shape: &Shape, input: Dtype, output: Dtype) -> Self {
+        // A single sum would leave seven of eight lanes without a row.
+        let most = if kernel == Kernel::Combine && shape.tokens == 1 { 4096 } else { 8192 };
         let (width, lanes) = match (caps.cpu, caps.max_invocations < 256, shape.hidden) {
             // A lane that has a row to itself looks its table up once, eight that share one do so each; but they load from one
             // row at a time. The more there is to load of a row, the more that counts.
-            (true, ..) if shape.row_bytes(kernel, input, output) < 8192 => (8, 1),
+            (true, ..) if shape.row_bytes(kernel, input, output) < most => (8, 1),
             (true, ..) => (8, 8),
             (false, true, 0..512) => (8, 1),
             (false, true, _) => (8, 8),
@@ -219,6 +221,8 @@ mod tests {
         ] {
             assert_eq!(lanes(&cpu, kernel, shape, dtype), expected, "{kernel:?} {shape:?} {dtype:?}");
         }
+        let single = Variant::select(&cpu, Kernel::Combine, &Shape::new(1, 8, 256), Dtype::Bf16, Dtype::Bf16);
+        assert_eq!(single.lanes, 8);
         // Whoever is no CPU goes by elements.
         for (caps, short, long) in [(&small, 1, 8), (&usual, 32, 256)] {
             assert_eq!(lanes(caps, Kernel::Combine, (8, 511), Dtype::F32), short);
