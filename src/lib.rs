@@ -40,11 +40,12 @@
 //! | [`mod@reference`] | the same on the CPU, in f64 and textbook order |
 //! | [`accuracy`] | how far from the reference a result may be, and why |
 //! | [`shader`] | fragments of WGSL and how they are linked |
+//! | [`tuning`] | variants chosen by measurement |
 //! | [`copy`] | the copy kernel that speeds are compared with |
 //!
 //! # Cargo features
 //!
-//! `host`: a blocking convenience for programs without an engine. `conformance`: the conformance suite.
+//! `host`: a blocking convenience for programs without an engine. `conformance`: the conformance suite. `tuning`: tunings as TOML.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -63,6 +64,7 @@ mod matrix;
 pub mod noise;
 pub mod reference;
 pub mod shader;
+pub mod tuning;
 
 pub use bound::Bound;
 pub use caps::Caps;

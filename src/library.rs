@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::shader::{Dialect, Fragment, Header, fragment, link};
+use crate::tuning::{Tunable, Tuning};
 use crate::{BuildError, Caps, copy, expert_choice, gumbel, permute, plan, router, sample, softmax, stats};
 
 /// The kernels of one device. Cheap to clone; clones share what has been built.
 #[derive(Clone, Debug)]
 pub struct Library {
     shared: Arc<Shared>,
+    tuning: Option<Arc<Tuning>>,
 }
 
 #[derive(Debug)]
@@ -144,14 +146,49 @@ impl Library {
             #[cfg(feature = "conformance")]
             hook: None,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), tuning: None })
+    }
+
+    /// The same kernels, chosen by what was measured: where a specification names no variant, that of the tuning's nearest
+    /// entry runs, if there is one that this device can run on the shape. Shares what has been built.
+    ///
+    /// ```
+    /// use onesum::softmax::{Shape, Spec};
+    /// use onesum::tuning::{Entry, Tuning};
+    /// # let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+    ///
+    /// let mut tuning = Tuning::default(); // with the feature `tuning`: Tuning::from_toml(&text)?
+    /// let variant = "softmax/stream/f32/baseline/w64/x4".parse()?;
+    /// tuning.variants.softmax.push(Entry { rows: [1, 64], cols: [512, 2048], choices: None, variant });
+    /// let library = onesum::Library::new(&device)?.with_tuning(tuning);
+    /// assert_eq!(library.softmax(&Spec::new(Shape::new(32, 1000)))?.variant(), variant);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_tuning(&self, tuning: Tuning) -> Self {
+        Self { shared: self.shared.clone(), tuning: Some(Arc::new(tuning)) }
+    }
+
+    /// What variants are chosen by, if anything but the selection.
+    #[must_use]
+    pub fn tuning(&self) -> Option<&Tuning> {
+        self.tuning.as_deref()
+    }
+
+    /// The variant that a kernel of this specification is built with: the one that it names, the tuned one, or the one that is
+    /// selected.
+    #[must_use]
+    pub fn choose<S: Tunable>(&self, spec: &S) -> S::Variant {
+        let tuned = || self.tuning.as_ref()?.nearest(spec, self.caps());
+        spec.named().or_else(tuned).unwrap_or_else(|| spec.select(self.caps()))
     }
 
     /// The kernels of the same device, built anew, as `hook` has them.
     #[cfg(feature = "conformance")]
     pub(crate) fn hooked(&self, caps: Caps, hook: Arc<Hook>) -> Self {
         let (device, built) = (self.shared.device.clone(), Mutex::default());
-        Self { shared: Arc::new(Shared { device, caps, cache: None, built, hook: Some(hook) }) }
+        let shared = Shared { device, caps, cache: None, built, hook: Some(hook) };
+        Self { shared: Arc::new(shared), tuning: None }
     }
 
     /// What the device offers.

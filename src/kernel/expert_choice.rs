@@ -55,6 +55,7 @@ use super::softmax::{Dtype, given, scratch_window, step};
 use crate::bound::Step;
 use crate::library::{Access, Built, Program};
 use crate::shader::{Dialect, Fragment, Header, fragment};
+use crate::tuning::{Entry, Sizes, Tunable, Variants};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 
 /// What a slot holds that no token is in, where fewer tokens are valid than an expert may take.
@@ -224,6 +225,36 @@ impl Spec {
     }
 }
 
+impl Tunable for Spec {
+    type Variant = Variant;
+
+    fn variants() -> impl Iterator<Item = Variant> {
+        Variant::all()
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { rows: self.tokens, cols: self.experts, choices: Some(self.capacity) }
+    }
+
+    fn entries<'a>(&self, variants: &'a Variants) -> &'a [Entry<Variant>] {
+        &variants.expert_choice
+    }
+
+    fn named(&self) -> Option<Variant> {
+        self.variant
+    }
+
+    fn select(&self, caps: &Caps) -> Variant {
+        Variant::select(caps, self.tokens, self.experts, self.capacity, self.input)
+    }
+
+    fn takes(&self, caps: &Caps, variant: &Variant) -> bool {
+        variant.input == self.input
+            && variant.supported(caps).is_ok()
+            && self.tokens <= variant.max_tokens(self.capacity)
+    }
+}
+
 /// The operands of one routing. Those that the specification does not ask for stay `None`.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands<'a> {
@@ -364,8 +395,7 @@ impl ExpertChoice {
         if spec.capacity == 0 {
             return Err(BuildError::BadOption { what: "capacity", expected: "at least 1", got: "0".into() });
         }
-        let select = || Variant::select(caps, spec.tokens, spec.experts, spec.capacity, spec.input);
-        let variant = spec.variant.unwrap_or_else(select);
+        let variant = library.choose(spec);
         variant.supported(caps)?;
         if variant.input != spec.input {
             let why = "its element type is not that of the specification";

@@ -89,6 +89,7 @@ use super::place::{Operand, grid, place};
 use super::softmax::{Dtype, given, source_fragment, step};
 use crate::library::{Access, Program};
 use crate::shader::{Dialect, Fragment, Header, fragment};
+use crate::tuning::{Entry, Sizes, Tunable, Variants};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 use params::Params;
 use variant::Division;
@@ -119,6 +120,20 @@ impl Shape {
     #[must_use]
     pub fn new(tokens: u32, choices: u32, hidden: u32) -> Self {
         Self { tokens, choices, hidden, quads: hidden.is_multiple_of(4) }
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { rows: self.tokens, cols: self.hidden, choices: Some(self.choices) }
+    }
+
+    /// Bytes that are read and written for a row of the result.
+    fn row_bytes(&self, kernel: Kernel, input: Dtype, output: Dtype) -> u64 {
+        let reads = if kernel == Kernel::Combine { u64::from(self.choices) } else { 1 };
+        u64::from(self.hidden).saturating_mul(reads * input.bytes() + output.bytes())
+    }
+
+    fn takes(&self, kernel: Kernel, input: Dtype, output: Dtype, v: &Variant) -> bool {
+        (v.kernel, v.input, v.output, v.quads) == (kernel, input, output, self.quads)
     }
 }
 
@@ -168,6 +183,62 @@ impl CombineSpec {
     }
 }
 
+impl Tunable for DispatchSpec {
+    type Variant = Variant;
+
+    fn variants() -> impl Iterator<Item = Variant> {
+        Variant::all()
+    }
+
+    fn sizes(&self) -> Sizes {
+        self.shape.sizes()
+    }
+
+    fn entries<'a>(&self, variants: &'a Variants) -> &'a [Entry<Variant>] {
+        &variants.dispatch
+    }
+
+    fn named(&self) -> Option<Variant> {
+        self.variant
+    }
+
+    fn select(&self, caps: &Caps) -> Variant {
+        Variant::select(caps, Kernel::Dispatch, &self.shape, self.dtype, self.dtype)
+    }
+
+    fn takes(&self, caps: &Caps, variant: &Variant) -> bool {
+        self.shape.takes(Kernel::Dispatch, self.dtype, self.dtype, variant) && variant.supported(caps).is_ok()
+    }
+}
+
+impl Tunable for CombineSpec {
+    type Variant = Variant;
+
+    fn variants() -> impl Iterator<Item = Variant> {
+        Variant::all()
+    }
+
+    fn sizes(&self) -> Sizes {
+        self.shape.sizes()
+    }
+
+    fn entries<'a>(&self, variants: &'a Variants) -> &'a [Entry<Variant>] {
+        &variants.combine
+    }
+
+    fn named(&self) -> Option<Variant> {
+        self.variant
+    }
+
+    fn select(&self, caps: &Caps) -> Variant {
+        Variant::select(caps, Kernel::Combine, &self.shape, self.input, self.output)
+    }
+
+    fn takes(&self, caps: &Caps, variant: &Variant) -> bool {
+        self.shape.takes(Kernel::Combine, self.input, self.output, variant) && variant.supported(caps).is_ok()
+    }
+}
+
 /// The operands of a dispatch.
 #[derive(Clone, Copy, Debug)]
 pub struct DispatchOperands<'a> {
@@ -212,15 +283,13 @@ pub struct Combine {
 
 impl Dispatch {
     pub(crate) fn new(library: &Library, spec: &DispatchSpec) -> Result<Self, BuildError> {
-        let (shape, dtype) = (&spec.shape, spec.dtype);
-        let select = || Variant::select(library.caps(), Kernel::Dispatch, shape, dtype, dtype);
         let job = Job {
-            variant: spec.variant.unwrap_or_else(select),
-            choices: shape.choices,
+            variant: library.choose(spec),
+            choices: spec.shape.choices,
             weights: spec.weights,
             accumulate: false,
         };
-        job.build(library, Kernel::Dispatch, dtype, dtype)?;
+        job.build(library, Kernel::Dispatch, spec.dtype, spec.dtype)?;
         Ok(Self { library: library.clone(), spec: spec.clone(), job })
     }
 
@@ -263,15 +332,13 @@ impl Dispatch {
 
 impl Combine {
     pub(crate) fn new(library: &Library, spec: &CombineSpec) -> Result<Self, BuildError> {
-        let (shape, input, output) = (&spec.shape, spec.input, spec.output);
-        let select = || Variant::select(library.caps(), Kernel::Combine, shape, input, output);
         let job = Job {
-            variant: spec.variant.unwrap_or_else(select),
-            choices: shape.choices,
+            variant: library.choose(spec),
+            choices: spec.shape.choices,
             weights: spec.weights,
             accumulate: spec.accumulate,
         };
-        job.build(library, Kernel::Combine, input, output)?;
+        job.build(library, Kernel::Combine, spec.input, spec.output)?;
         Ok(Self { library: library.clone(), spec: spec.clone(), job })
     }
 

@@ -61,7 +61,8 @@ pub use variant::{Schedule, Variant};
 use super::place::{Operand, Placement, grid, place, refuse_aliases};
 use super::softmax::{given, scratch_window, step};
 use crate::shader::Dialect;
-use crate::{BindError, Bound, BuildError, Library, Matrix};
+use crate::tuning::{Entry, Sizes, Tunable, Variants};
+use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 use params::Params;
 #[cfg(feature = "conformance")]
 pub(crate) use sources::every_program;
@@ -174,6 +175,54 @@ impl Spec {
     fn by_weight(&self) -> bool {
         self.capacity.is_some_and(|c| c.priority == Priority::BatchPrioritised)
     }
+
+    /// Whether a device with these capabilities can run `variant` for it.
+    fn check_variant(&self, variant: Variant, caps: &Caps) -> Result<(), BuildError> {
+        variant.supported(caps)?;
+        if variant.schedule == Schedule::One && self.capacity.is_some() {
+            let why = "it has no capacities; the other variants have";
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
+        }
+        if !variant.takes(self, 0) {
+            let why = "it takes fewer experts; the other variants take more";
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
+        }
+        for (stage, _) in sources::steps(self, variant, self.tokens) {
+            let operands: Vec<_> = stage.buffers(self).into_iter().map(|(what, ..)| what).collect();
+            if operands.len() > caps.max_storage_buffers as usize {
+                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tunable for Spec {
+    type Variant = Variant;
+
+    fn variants() -> impl Iterator<Item = Variant> {
+        Variant::ALL.into_iter()
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { rows: self.tokens, cols: self.experts, choices: Some(self.k) }
+    }
+
+    fn entries<'a>(&self, variants: &'a Variants) -> &'a [Entry<Variant>] {
+        &variants.plan
+    }
+
+    fn named(&self) -> Option<Variant> {
+        self.variant
+    }
+
+    fn select(&self, caps: &Caps) -> Variant {
+        Variant::select(caps, self)
+    }
+
+    fn takes(&self, caps: &Caps, variant: &Variant) -> bool {
+        self.check().is_ok() && self.check_variant(*variant, caps).is_ok() && variant.takes(self, self.tokens)
+    }
 }
 
 /// The length of `sorted`, enough in the worst case: tokens · K, and with blocks of b, b − 1 more for every expert that can have a
@@ -274,23 +323,10 @@ pub struct Plan {
 impl Plan {
     pub(crate) fn new(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
         spec.check()?;
-        let caps = library.caps();
-        let variant = spec.variant.unwrap_or_else(|| Variant::select(caps, spec));
-        variant.supported(caps)?;
-        if variant.schedule == Schedule::One && spec.capacity.is_some() {
-            let why = "it has no capacities; the other variants have";
-            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
-        }
-        if !variant.takes(spec, 0) {
-            let why = "it takes fewer experts; the other variants take more";
-            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
-        }
+        let variant = library.choose(spec);
+        spec.check_variant(variant, library.caps())?;
         let plan = Self { library: library.clone(), spec: spec.clone(), variant };
         for (stage, _) in sources::steps(spec, variant, spec.tokens) {
-            let operands: Vec<_> = stage.buffers(spec).into_iter().map(|(what, ..)| what).collect();
-            if operands.len() > caps.max_storage_buffers as usize {
-                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
-            }
             library.built(&program(spec, variant, stage, Form::likely(spec)))?;
         }
         Ok(plan)

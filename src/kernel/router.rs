@@ -52,6 +52,7 @@ pub use super::softmax::{Dtype, Shape};
 use super::softmax::{given, step};
 use crate::library::Program;
 use crate::shader::Dialect;
+use crate::tuning::{Entry, Sizes, Tunable, Variants};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 
 /// No expert: what padding, and a map for experts of other shards, put in an expert's place.
@@ -300,6 +301,36 @@ impl Spec {
     }
 }
 
+impl Tunable for Spec {
+    type Variant = Variant;
+
+    fn variants() -> impl Iterator<Item = Variant> {
+        Variant::all()
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { rows: self.shape.rows, cols: self.shape.cols, choices: Some(self.choices) }
+    }
+
+    fn entries<'a>(&self, variants: &'a Variants) -> &'a [Entry<Variant>] {
+        &variants.router
+    }
+
+    fn named(&self) -> Option<Variant> {
+        self.variant
+    }
+
+    fn select(&self, caps: &Caps) -> Variant {
+        Variant::select(caps, self)
+    }
+
+    fn takes(&self, caps: &Caps, variant: &Variant) -> bool {
+        (variant.input, variant.quads) == (self.input, self.shape.quads)
+            && variant.supported(caps).is_ok()
+            && variant.fits(caps, self, self.shape.cols).is_ok()
+    }
+}
+
 /// The operands of one routing. Those that the specification does not ask for stay `None`.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands<'a> {
@@ -354,7 +385,7 @@ impl Router {
     pub(crate) fn new(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
         let caps = library.caps();
         spec.check(spec.shape.cols)?;
-        let variant = spec.variant.unwrap_or_else(|| Variant::select(caps, spec));
+        let variant = library.choose(spec);
         variant.supported(caps)?;
         if variant.input != spec.input {
             let why = "its element type is not that of the specification";

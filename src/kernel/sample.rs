@@ -23,6 +23,7 @@ use super::softmax::{
 };
 use crate::library::{Access, Built, PRODUCT_16, Program};
 use crate::shader::{Dialect, Fragment, Header, fragment};
+use crate::tuning::{Entry, Sizes, Tunable, Variants};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 
 /// What a choice says: a column, or why there is none.
@@ -224,6 +225,8 @@ impl Variant {
             (false, true) if draws > 1 => (Schedule::Split, 256, 256),
             _ if draws > 1 => (Schedule::Split, 8, 8),
             (true, _) if rows >= 256 && cols <= 16_384 => (Schedule::Stream, 8, 1),
+            // Of short rows, the exchange between lanes is a good part; and there are rows for lanes of two cores.
+            (true, _) if rows >= 16 && cols <= 1024 => (Schedule::Stream, 8, 1),
             (true, _) if rows >= 8 && cols <= 1_000_000 => (Schedule::Stream, 8, 8),
             (false, true) if cols <= 1024 => (Schedule::Stream, 256, 32),
             (false, true) if rows >= 512 && cols <= 1_000_000 => (Schedule::Stream, 256, 256),
@@ -231,7 +234,7 @@ impl Variant {
             (false, false) if cols <= 1_000_000 => (Schedule::Stream, 64, 64),
             _ => (Schedule::Split, 8, 8),
         };
-        Self {
+        let variant = Self {
             schedule,
             input,
             native_f16: caps.f16 && input == Dtype::F16,
@@ -239,7 +242,10 @@ impl Variant {
             width,
             lanes,
             quads: shape.quads,
-        }
+        };
+        // A row in one part is streamed all the same, and merging it is one dispatch more.
+        let alone = schedule == Schedule::Split && draws == 1 && variant.parts(cols, draws).0 == 1;
+        if alone { Self { schedule: Schedule::Stream, ..variant } } else { variant }
     }
 }
 
@@ -301,6 +307,69 @@ impl Spec {
     #[must_use]
     pub fn new(shape: Shape) -> Self {
         Self { shape, input: Dtype::F32, draws: 1, options: Options::default(), variant: None }
+    }
+
+    /// Columns that a variant can take.
+    fn max_columns(&self, variant: &Variant) -> u32 {
+        variant.max_columns().min(if self.draws > 1 { 1 << 25 } else { u32::MAX })
+    }
+
+    /// Whether a device with these capabilities can run `variant` for it.
+    fn check(&self, variant: &Variant, caps: &Caps) -> Result<(), BuildError> {
+        variant.supported(caps)?;
+        if variant.input != self.input {
+            let why = "its element type is not that of the specification";
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
+        }
+        if !(1..=MAX_DRAWS).contains(&self.draws) {
+            let got = self.draws.to_string();
+            return Err(BuildError::BadOption { what: "draws", expected: "from 1 to 64", got });
+        }
+        if self.draws > 1 && variant.schedule != Schedule::Split {
+            let why = "it makes one choice a row; split variants make more";
+            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
+        }
+        if let Some(s) = self.options.scale.filter(|s| !s.is_finite()) {
+            return Err(BuildError::BadOption { what: "scale", expected: "finite", got: s.to_string() });
+        }
+        for &stage in Stage::of(variant.schedule, self) {
+            let operands: Vec<_> = stage.buffers(self.options).into_iter().map(|(what, ..)| what).collect();
+            if operands.len() > caps.max_storage_buffers as usize {
+                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tunable for Spec {
+    type Variant = Variant;
+
+    fn variants() -> impl Iterator<Item = Variant> {
+        Variant::all()
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { rows: self.shape.rows, cols: self.shape.cols, choices: Some(self.draws) }
+    }
+
+    fn entries<'a>(&self, variants: &'a Variants) -> &'a [Entry<Variant>] {
+        &variants.sample
+    }
+
+    fn named(&self) -> Option<Variant> {
+        self.variant
+    }
+
+    fn select(&self, caps: &Caps) -> Variant {
+        Variant::select(caps, &self.shape, self.input, self.draws)
+    }
+
+    fn takes(&self, caps: &Caps, variant: &Variant) -> bool {
+        variant.quads == self.shape.quads
+            && self.max_columns(variant) >= self.shape.cols
+            && !variant.schedule.by_blocks()
+            && self.check(variant, caps).is_ok()
     }
 }
 
@@ -401,30 +470,10 @@ pub struct Sample {
 
 impl Sample {
     pub(crate) fn new(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
-        let caps = library.caps();
-        let variant = spec.variant.unwrap_or_else(|| Variant::select(caps, &spec.shape, spec.input, spec.draws));
-        variant.supported(caps)?;
-        if variant.input != spec.input {
-            let why = "its element type is not that of the specification";
-            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
-        }
-        if !(1..=MAX_DRAWS).contains(&spec.draws) {
-            let got = spec.draws.to_string();
-            return Err(BuildError::BadOption { what: "draws", expected: "from 1 to 64", got });
-        }
-        if spec.draws > 1 && variant.schedule != Schedule::Split {
-            let why = "it makes one choice a row; split variants make more";
-            return Err(BuildError::Unsupported { variant: variant.to_string(), why });
-        }
-        if let Some(s) = spec.options.scale.filter(|s| !s.is_finite()) {
-            return Err(BuildError::BadOption { what: "scale", expected: "finite", got: s.to_string() });
-        }
+        let variant = library.choose(spec);
+        spec.check(&variant, library.caps())?;
         let sample = Self { library: library.clone(), spec: spec.clone(), variant };
         for &stage in Stage::of(variant.schedule, spec) {
-            let operands: Vec<_> = stage.buffers(spec.options).into_iter().map(|(what, ..)| what).collect();
-            if operands.len() > caps.max_storage_buffers as usize {
-                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
-            }
             sample.built(stage, false)?;
         }
         Ok(sample)
@@ -493,7 +542,7 @@ impl Sample {
         per_row("bits", o.bits, operands.bits.as_ref(), rows, cols.div_ceil(32))?;
         per_row("temperature", o.temperature, operands.temperature.as_ref(), rows, 1)?;
         per_row("lengths", o.lengths, operands.lengths.as_ref(), rows, 1)?;
-        let max = self.variant.max_columns().min(if draws > 1 { 1 << 25 } else { u32::MAX });
+        let max = self.spec.max_columns(&self.variant);
         if cols > max {
             return Err(BindError::TooManyColumns { variant: self.variant.to_string(), cols, max });
         }
@@ -807,4 +856,31 @@ pub(crate) fn every_program() -> Vec<Program> {
         }
     }
     programs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Few rows are split where that makes several parts of them: one part would be a stream and one more dispatch.
+    #[test]
+    fn selection() {
+        let gpu = Caps { max_storage_buffers: 8, ..Caps::baseline() };
+        let cpu = Caps { cpu: true, ..gpu.clone() };
+        let of = |caps: &Caps, cols, draws| {
+            let variant = Variant::select(caps, &Shape::new(1, cols), Dtype::F32, draws);
+            (variant.schedule, variant.width, variant.parts(cols, draws).0)
+        };
+        assert_eq!(of(&cpu, 1024, 1), (Schedule::Stream, 8, 1));
+        assert_eq!(of(&cpu, 32_768, 1), (Schedule::Stream, 8, 1));
+        assert_eq!(of(&cpu, 32_772, 1), (Schedule::Split, 8, 2));
+        assert_eq!(of(&gpu, 16_384, 1), (Schedule::Stream, 256, 1));
+        assert_eq!(of(&gpu, 16_388, 1), (Schedule::Split, 256, 2));
+        // Of short rows, a lane has one to itself where there are some.
+        let lanes = |rows, cols| Variant::select(&cpu, &Shape::new(rows, cols), Dtype::F32, 1).lanes;
+        assert_eq!([lanes(15, 1024), lanes(16, 1024), lanes(16, 1028), lanes(256, 16_384)], [8, 1, 8, 1]);
+        // Several draws are made by split rows only.
+        assert_eq!(of(&cpu, 1024, 2), (Schedule::Split, 8, 1));
+        assert_eq!(of(&gpu, 1024, 2), (Schedule::Split, 256, 1));
+    }
 }

@@ -33,6 +33,7 @@ use crate::bound::Step;
 use crate::kernel::place::{Placement, grid, place};
 use crate::library::{Access, Built, ready};
 use crate::shader::{Dialect, Header};
+use crate::tuning::{Entry, Sizes, Tunable, Variants};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 
 /// How elements are stored. Sums and exponentials are always f32.
@@ -191,10 +192,10 @@ impl Spec {
         }
     }
 
-    /// The variant it asks for, or the best one for a device with these capabilities.
+    /// The variant it asks for, or the one that is selected for a device with these capabilities.
     #[must_use]
     pub fn chosen(&self, caps: &Caps) -> Variant {
-        self.variant.unwrap_or_else(|| Variant::select(caps, &self.shape, self.input, self.output))
+        self.variant.unwrap_or_else(|| self.select(caps))
     }
 
     /// The names of the operands that take a storage buffer each, with input and output in two buffers.
@@ -251,6 +252,38 @@ impl Spec {
             });
         }
         Ok(())
+    }
+}
+
+impl Tunable for Spec {
+    type Variant = Variant;
+
+    fn variants() -> impl Iterator<Item = Variant> {
+        Variant::all()
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { rows: self.shape.rows, cols: self.shape.cols, choices: None }
+    }
+
+    fn entries<'a>(&self, variants: &'a Variants) -> &'a [Entry<Variant>] {
+        if self.options.gumbel { &variants.gumbel } else { &variants.softmax }
+    }
+
+    fn named(&self) -> Option<Variant> {
+        self.variant
+    }
+
+    fn select(&self, caps: &Caps) -> Variant {
+        Variant::select(caps, &self.shape, self.input, self.output)
+    }
+
+    fn takes(&self, caps: &Caps, variant: &Variant) -> bool {
+        variant.quads == self.shape.quads
+            && variant.max_columns() >= self.shape.cols
+            && !variant.schedule.is_rival()
+            && self.check(variant, caps).is_ok()
+            && Stage::of(variant.schedule).iter().all(|stage| stage.check(self, Form::default(), caps).is_ok())
     }
 }
 
@@ -345,7 +378,7 @@ pub struct Softmax {
 impl Softmax {
     /// Checked, but nothing of it compiled.
     pub(crate) fn unbuilt(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
-        let variant = spec.chosen(library.caps());
+        let variant = library.choose(spec);
         spec.check(&variant, library.caps())?;
         Ok(Self { library: library.clone(), spec: spec.clone(), variant })
     }
@@ -505,13 +538,7 @@ impl Softmax {
     }
 
     fn check_stage(&self, stage: Stage, form: Form) -> Result<(), BuildError> {
-        let available = self.library.caps().max_storage_buffers;
-        let bindings = stage.bindings(&self.spec, form);
-        let operands: Vec<_> = bindings.into_iter().filter(|b| b.what != "params").map(|b| b.what).collect();
-        if operands.len() > available as usize {
-            return Err(BuildError::TooManyBuffers { operands, available });
-        }
-        Ok(())
+        stage.check(&self.spec, form, self.library.caps())
     }
 
     /// Checks and compiles one stage alone.

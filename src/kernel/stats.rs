@@ -53,6 +53,7 @@ use super::softmax::{Dtype, Shape, source_fragment, step};
 use crate::bound::Step;
 use crate::library::{Access, Built, Program};
 use crate::shader::{Dialect, Fragment, Header, fragment};
+use crate::tuning::{Entry, Sizes, Tunable, Variants};
 use crate::{BindError, Bound, BuildError, Caps, Library, Matrix};
 
 /// The most tokens of a batch. States of more batches can be merged.
@@ -246,6 +247,34 @@ impl Spec {
     }
 }
 
+impl Tunable for Spec {
+    type Variant = Variant;
+
+    fn variants() -> impl Iterator<Item = Variant> {
+        Variant::all()
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { rows: self.shape.rows, cols: self.shape.cols, choices: None }
+    }
+
+    fn entries<'a>(&self, variants: &'a Variants) -> &'a [Entry<Variant>] {
+        &variants.stats
+    }
+
+    fn named(&self) -> Option<Variant> {
+        self.variant
+    }
+
+    fn select(&self, caps: &Caps) -> Variant {
+        Variant::select(caps, &self.shape, self.input)
+    }
+
+    fn takes(&self, caps: &Caps, variant: &Variant) -> bool {
+        (variant.input, variant.quads) == (self.input, self.shape.quads) && variant.supported(caps).is_ok()
+    }
+}
+
 /// The operands of one batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands<'a> {
@@ -297,7 +326,7 @@ struct Params {
 impl Stats {
     pub(crate) fn new(library: &Library, spec: &Spec) -> Result<Self, BuildError> {
         let caps = library.caps();
-        let variant = spec.variant.unwrap_or_else(|| Variant::select(caps, &spec.shape, spec.input));
+        let variant = library.choose(spec);
         variant.supported(caps)?;
         if variant.input != spec.input {
             let why = "its element type is not that of the specification";

@@ -100,11 +100,16 @@ impl Variant {
     /// The variant that should be fastest for `shape` on a device with these capabilities. Pure.
     #[must_use]
     pub fn select(caps: &Caps, kernel: Kernel, shape: &Shape, input: Dtype, output: Dtype) -> Self {
-        let (width, lanes) = match (caps.cpu || caps.max_invocations < 256, shape.hidden) {
-            (true, 0..512) => (8, 1),
-            (true, _) => (8, 8),
-            (false, 0..512) => (256, 32),
-            (false, _) => (256, 256),
+        // A single sum would leave seven of eight lanes without a row.
+        let most = if kernel == Kernel::Combine && shape.tokens == 1 { 4096 } else { 8192 };
+        // A lane that has a row to itself looks its table up once, eight that share one do so each; but they load from one row
+        // at a time. The more there is to load of a row, the more that counts.
+        let short = if caps.cpu { shape.row_bytes(kernel, input, output) < most } else { shape.hidden < 512 };
+        let (width, lanes) = match (caps.cpu || caps.max_invocations < 256, short) {
+            (true, true) => (8, 1),
+            (true, false) => (8, 8),
+            (false, true) => (256, 32),
+            (false, false) => (256, 256),
         };
         Self { kernel, input, output, width, lanes, quads: shape.quads }
     }
@@ -190,6 +195,37 @@ mod tests {
                 let variant = Variant::select(&caps, Kernel::Combine, &shape, Dtype::F16, Dtype::F32);
                 assert_eq!((variant.supported(&caps), variant.quads), (Ok(()), shape.quads));
             }
+        }
+    }
+
+    /// On a CPU adapter it is the bytes of a row that count, those of each choice included.
+    #[test]
+    fn short_rows_have_a_lane_each() {
+        let usual = Caps::baseline();
+        let cpu = Caps { cpu: true, ..Caps::baseline() };
+        let small = Caps { max_invocations: 64, ..Caps::baseline() };
+        let lanes = |caps: &Caps, kernel, (choices, hidden), dtype| {
+            Variant::select(caps, kernel, &Shape::new(64, choices, hidden), dtype, dtype).lanes
+        };
+        for (kernel, shape, dtype, expected) in [
+            (Kernel::Combine, (8, 128), Dtype::F32, 1),
+            (Kernel::Combine, (8, 256), Dtype::F32, 8),
+            (Kernel::Combine, (2, 384), Dtype::F32, 1),
+            (Kernel::Combine, (8, 256), Dtype::Bf16, 1),
+            (Kernel::Combine, (2, 768), Dtype::Bf16, 1),
+            (Kernel::Combine, (8, 2048), Dtype::Bf16, 8),
+            (Kernel::Dispatch, (8, 512), Dtype::F32, 1),
+            (Kernel::Dispatch, (8, 1024), Dtype::F32, 8),
+            (Kernel::Dispatch, (8, 1024), Dtype::Bf16, 1),
+        ] {
+            assert_eq!(lanes(&cpu, kernel, shape, dtype), expected, "{kernel:?} {shape:?} {dtype:?}");
+        }
+        let single = Variant::select(&cpu, Kernel::Combine, &Shape::new(1, 8, 256), Dtype::Bf16, Dtype::Bf16);
+        assert_eq!(single.lanes, 8);
+        // Whoever is no CPU goes by elements.
+        for (caps, short, long) in [(&small, 1, 8), (&usual, 32, 256)] {
+            assert_eq!(lanes(caps, Kernel::Combine, (8, 511), Dtype::F32), short);
+            assert_eq!(lanes(caps, Kernel::Combine, (1, 512), Dtype::Bf16), long);
         }
     }
 }

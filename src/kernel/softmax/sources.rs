@@ -4,7 +4,7 @@ use super::{Dtype, Form, MaskType, Operands, PARTIAL_BYTES, Schedule, Spec, Stag
 use crate::kernel::place::Operand;
 use crate::library::{Access, PRODUCT_16, Program};
 use crate::shader::{Fragment, fragment};
-use crate::{BindError, Matrix};
+use crate::{BindError, BuildError, Caps, Matrix};
 
 /// One dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,17 @@ impl Stage {
             all.push(StageBinding { what, binding, access });
         }
         all
+    }
+
+    /// Whether a device with these capabilities has as many bindings.
+    pub fn check(self, spec: &Spec, form: Form, caps: &Caps) -> Result<(), BuildError> {
+        let available = caps.max_storage_buffers;
+        let bindings = self.bindings(spec, form);
+        let operands: Vec<_> = bindings.into_iter().filter(|b| b.what != "params").map(|b| b.what).collect();
+        if operands.len() > available as usize {
+            return Err(BuildError::TooManyBuffers { operands, available });
+        }
+        Ok(())
     }
 
     /// The caller's operands that go to its bindings.

@@ -334,6 +334,8 @@ fn for_cpu(caps: &Caps, shape: &Shape) -> (Schedule, u32, u32, u32) {
     match shape.cols {
         0..=32 => (Schedule::Rows, 8, 1, 8),
         33..=64 => (Schedule::Rows, 8, 1, 16),
+        // A row to a lane would leave seven of eight lanes without one.
+        65..=128 if shape.rows == 1 && shuffles => (Schedule::Stream, 8, 8, 0),
         65..=128 => (Schedule::Rows, 8, 1, 32),
         257..=512 if shuffles => (Schedule::OnChip, 8, 8, 16),
         513..=1024 if shuffles => (Schedule::OnChip, 8, 8, 32),
@@ -395,5 +397,26 @@ impl FromStr for Variant {
 
     fn from_str(name: &str) -> Result<Self, BuildError> {
         Self::all().find(|v| v.to_string() == name).ok_or_else(|| BuildError::UnknownVariant(name.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a CPU adapter that shuffles, one row of 65 to 128 columns is shared by eight lanes; more are not.
+    #[test]
+    fn a_single_short_row_is_shared() {
+        let lavapipe = Caps { cpu: true, subgroup: true, min_subgroup_size: 8, ..Caps::baseline() };
+        let chosen = |caps: &Caps, rows, cols| {
+            let variant = Variant::select(caps, &Shape::new(rows, cols), Dtype::F32, Dtype::F32);
+            (variant.schedule, variant.lanes)
+        };
+        assert_eq!(chosen(&lavapipe, 1, 128), (Schedule::Stream, 8));
+        assert_eq!(chosen(&lavapipe, 1, 68), (Schedule::Stream, 8));
+        assert_eq!(chosen(&lavapipe, 1, 64), (Schedule::Rows, 1));
+        assert_eq!(chosen(&lavapipe, 2, 128), (Schedule::Rows, 1));
+        // Without shuffles they would wait at barriers.
+        assert_eq!(chosen(&Caps { subgroup: false, ..lavapipe }, 1, 128), (Schedule::Rows, 1));
     }
 }

@@ -6,13 +6,13 @@ pub mod contest;
 pub mod definitions;
 mod group;
 mod markdown;
-mod permuting;
+pub mod permuting;
 mod raw;
 pub mod record;
 mod report;
 pub mod rounds;
-mod routing;
-mod sampling;
+pub mod routing;
+pub mod sampling;
 mod select;
 mod splice;
 mod variants;
@@ -104,6 +104,8 @@ pub struct Args {
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
+    #[command(flatten)]
+    choice: device::Choice,
     /// Measure these shapes instead, such as 2048x4096; of routing 4096x256x8 (tokens, experts, choices), of permutations
     /// 1024x4096x8 (tokens, elements, choices)
     #[arg(long = "shape", value_name = "RxC", num_args = 1..)]
@@ -181,7 +183,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.list {
         return say(&list(&chosen));
     }
-    let gpu = device::open(args.adapter.as_deref())?;
+    let gpu = args.choice.open(args.adapter.as_deref())?;
     let mut plan = Plan::new(&gpu, args.preset_run() == Some(Preset::Quick), args.repeats)?;
     say(&format!("{}\n{}\n", Adapter::new(&gpu.info).line(), plan.line()))?;
     let cases: Vec<_> = chosen.iter().flat_map(Definition::cases).collect();

@@ -219,7 +219,7 @@ fn timing(gpu: &Gpu, job: &Job, outcome: &Outcome) -> Result<Timing, Failure> {
     contest.enter(outcome.variant)?;
     let entrants = contest.run(|| ())?.entrants;
     match entrants.into_iter().next().map(|e| e.standing) {
-        Some(Standing::Timed(timing)) => Ok(timing),
+        Some(Standing::Timed(timing)) => Ok(*timing),
         Some(Standing::Wrong(why)) => Err(Failure::OutsideBudget(why)),
         Some(Standing::Refused(why)) => Err(Failure::Error(why)),
         None => Err(Failure::error("nothing was timed")),

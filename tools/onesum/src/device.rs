@@ -1,17 +1,53 @@
 //! Adapters, and how long work on them takes.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cpu_time::ProcessTime;
 use onesum::Bound;
 use onesum::host::{Gpu, HostError};
+use onesum::tuning::Tuning;
 
 use crate::failure::Failure;
-use crate::terminal::quietly;
+use crate::terminal::{quietly, remark};
 
 /// Opens the adapter of this name or number, or the one that wgpu programs take.
 pub fn open(adapter: Option<&str>) -> Result<Gpu, Failure> {
     Ok(quietly(|| Gpu::open(adapter))?)
+}
+
+/// Which variants run where none is named.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Choice {
+    /// Choose variants by what `onesum tune` measured
+    #[arg(long, value_name = "FILE")]
+    pub tuning: Option<PathBuf>,
+}
+
+impl Choice {
+    /// Reads the tuning, if there is one.
+    pub fn read(&self) -> Result<Option<Tuning>, Failure> {
+        self.tuning.as_deref().map(read_tuning).transpose()
+    }
+
+    /// Opens an adapter whose kernels are chosen so.
+    pub fn open(&self, adapter: Option<&str>) -> Result<Gpu, Failure> {
+        let tuning = self.read()?;
+        let mut gpu = open(adapter)?;
+        let Some(tuning) = tuning else { return Ok(gpu) };
+        if !tuning.matches(&gpu.info) {
+            let (name, driver) = (&tuning.adapter.name, &tuning.adapter.driver);
+            remark(&format!("the tuning was measured on another adapter or driver: {name}, {driver}"));
+        }
+        gpu.library = gpu.library.with_tuning(tuning);
+        Ok(gpu)
+    }
+}
+
+fn read_tuning(path: &Path) -> Result<Tuning, Failure> {
+    let failed = |what: &str| Failure::error(format!("{}: {what}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| failed(&format!("cannot read: {e}")))?;
+    Tuning::from_toml(&text).map_err(|e| failed(&format!("no tuning: {e}")))
 }
 
 /// What some work took, in seconds.

@@ -22,6 +22,7 @@ mod routing;
 mod run;
 mod tensor;
 mod terminal;
+mod tune;
 mod wgsl;
 
 use std::panic;
@@ -49,6 +50,7 @@ Examples:
   onesum run route --input x.npy --preset qwen3 --weights w.npy --experts e.npy
                                                      the experts of each token, and how they are loaded
   onesum bench --quick                               how fast, beside a copy and rivals
+  onesum tune -o tuning.toml                         the fastest variants here, for --tuning FILE
   onesum conform --html report.html                  does this adapter get every kernel right?
   onesum wgsl --list | head                          the names of the shaders
 
@@ -72,6 +74,8 @@ enum Command {
     Run(run::Args),
     /// Measure speed against a copy kernel and rival algorithms
     Bench(bench::Args),
+    /// Find the fastest variants of this adapter, for `--tuning` and the library
+    Tune(tune::Args),
     /// Run the conformance suite: for people who write WGSL compilers, drivers and engines
     Conform(conform::Args),
     /// Print the WGSL of a variant, as the driver gets it
@@ -100,6 +104,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Info(args) => info::run(args),
         Command::Run(args) => run::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Tune(args) => tune::run(args),
         Command::Conform(args) => conform::run(args),
         Command::Wgsl(args) => wgsl::run(args),
         Command::Demo(args) => demo::run(args),

@@ -123,6 +123,8 @@ pub struct SoftmaxArgs {
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     pub adapter: Option<String>,
+    #[command(flatten)]
+    pub choice: device::Choice,
     /// Bind at most so many bytes at a time [default: the adapter's limit, or 1 GiB]
     #[arg(long, value_name = "BYTES")]
     pub batch_bytes: Option<u64>,
@@ -229,7 +231,7 @@ fn execute(
     job: &Job,
     more: impl FnOnce(&mut Files) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let gpu = device::open(args.adapter.as_deref())?;
+    let gpu = args.choice.open(args.adapter.as_deref())?;
     let mut outcome = job.run(&gpu)?;
     if args.plant_fault
         && let Some(value) = outcome.dst.last_mut()
@@ -279,6 +281,7 @@ fn check_paths(args: &SoftmaxArgs, more: Option<Named<'_>>) -> Result<(), Failur
         paths::named("--mask", args.mask.as_ref()),
         paths::named("--sinks", args.sinks.as_ref()),
         paths::named("--alibi", args.alibi.as_ref()),
+        paths::named("--tuning", args.choice.tuning.as_ref()),
         paths::named_text("--temperature", args.temperature.as_ref()),
         paths::named_text("--lengths", args.lengths.as_ref()),
     ];

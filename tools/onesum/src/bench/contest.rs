@@ -4,10 +4,10 @@ use onesum::host::{Gpu, HostError};
 use onesum::noise::Stream;
 use onesum::reference::Row;
 use onesum::softmax::{self, Causal, Dtype, Operands, PARTIAL_BYTES, PerRow, Shape, Spec, Tier, Variant};
-use onesum::{Bound, BuildError, Caps, Matrix, copy};
+use onesum::{Bound, BuildError, Library, Matrix, copy};
 
 use super::definitions::{Case, SoftmaxOptions, Types};
-use super::rounds::{Entrant, Label, Outcome, Plan, Runner, Standing, Timing, Yardstick, fastest, take_turns};
+use super::rounds::{Entrant, First, Label, Outcome, Plan, Runner, Standing, Timing, Yardstick, fastest, take_turns};
 use super::variants::{Field, gumbel_name};
 use crate::broadcast::Shared;
 use crate::check::{self, Making, Verdict};
@@ -55,7 +55,7 @@ pub fn contest<'a>(
     options: SoftmaxOptions,
 ) -> Result<Contest<'a>, Failure> {
     let logits = random_logits(case.size.elements());
-    let variants = variants(gpu.library.caps(), &case.size.shape(), case.types, &case.definition.words);
+    let variants = variants(&gpu.library, &spec(case.size.shape(), case.types, options), &case.definition.words);
     let mut contest = Contest::new(gpu, plan, case.size.shape(), case.types, options, &logits)?;
     for variant in variants {
         contest.enter(variant)?;
@@ -63,16 +63,32 @@ pub fn contest<'a>(
     Ok(contest)
 }
 
+fn spec(shape: Shape, types: Types, o: SoftmaxOptions) -> Spec {
+    let positions = o.queries.map(|queries| Causal { queries, offset: offset(shape, queries) });
+    let options = softmax::Options {
+        scale: o.scale,
+        soft_cap: o.soft_cap,
+        positions,
+        causal: positions.is_some(),
+        temperature: o.temperature.is_some(),
+        gumbel: o.noise,
+        ..softmax::Options::default()
+    };
+    Spec { input: types.input, output: types.output, log: o.log, options, ..Spec::new(shape) }
+}
+
+/// The column of the first of so many queries: the last one is the sequence's last.
+fn offset(shape: Shape, queries: u32) -> i32 {
+    i32::try_from(shape.cols.saturating_sub(queries)).unwrap_or(i32::MAX)
+}
+
 /// Who competes.
-fn variants(caps: &Caps, shape: &Shape, types: Types, words: &[String]) -> Vec<Variant> {
+fn variants(library: &Library, spec: &Spec, words: &[String]) -> Vec<Variant> {
+    let (caps, shape, types) = (library.caps(), &spec.shape, Types { input: spec.input, output: spec.output });
     let runnable = Variant::all()
         .filter(|v| (v.input, v.output) == (types.input, types.output) && (shape.quads || !v.quads))
         .filter(|v| v.supported(caps).is_ok() && v.max_columns() >= shape.cols);
-    let field = Field {
-        chosen: Variant::select(caps, shape, types.input, types.output),
-        runnable: runnable.collect(),
-        quads: shape.quads,
-    };
+    let field = Field { chosen: library.choose(spec), runnable: runnable.collect(), quads: shape.quads };
     let half = types.input == Dtype::F16 || types.output == Dtype::F16;
     let rank = |v: &Variant| {
         let liked =
@@ -132,7 +148,7 @@ impl<'a> Contest<'a> {
         Ok(())
     }
 
-    fn judge(&mut self, variant: Variant, first: (Vec<Bound>, f64)) -> Result<Candidate, Failure> {
+    fn judge(&mut self, variant: Variant, first: First<Bound>) -> Result<Candidate, Failure> {
         let verdict = self.check(variant)?;
         if let Some(wrong) = &verdict.wrong {
             return Ok(Err(Standing::Wrong(format!(
@@ -157,30 +173,10 @@ impl<'a> Contest<'a> {
         read * self.types.input.bytes() + rows * cols * self.types.output.bytes()
     }
 
-    fn spec(&self, variant: Variant) -> Spec {
-        let o = self.options;
-        let positions = o.queries.map(|queries| Causal { queries, offset: self.offset(queries) });
-        let options = softmax::Options {
-            scale: o.scale,
-            soft_cap: o.soft_cap,
-            positions,
-            causal: positions.is_some(),
-            temperature: o.temperature.is_some(),
-            gumbel: o.noise,
-            ..softmax::Options::default()
-        };
-        let Types { input, output } = self.types;
-        Spec { input, output, log: o.log, options, variant: Some(variant), ..Spec::new(self.shape) }
-    }
-
-    /// The column of the first of so many queries: the last one is the sequence's last.
-    fn offset(&self, queries: u32) -> i32 {
-        i32::try_from(self.shape.cols.saturating_sub(queries)).unwrap_or(i32::MAX)
-    }
-
     fn bind(&self, gpu: &Gpu, variant: Variant) -> Result<Vec<Bound>, HostError> {
         let (rows, cols) = (self.shape.rows, self.shape.cols);
-        let kernel = gpu.library.softmax(&self.spec(variant))?;
+        let kernel =
+            gpu.library.softmax(&Spec { variant: Some(variant), ..spec(self.shape, self.types, self.options) })?;
         let scratch = gpu.allocate(kernel.scratch_bytes(rows, cols).max(PARTIAL_BYTES))?;
         let words = u32::try_from(scratch.size() / 4).unwrap_or(u32::MAX);
         let bind = |(src, dst)| {
@@ -216,7 +212,7 @@ impl<'a> Contest<'a> {
     /// What a row should become, as a problem of that row alone.
     fn reference(&self, row: usize) -> Row {
         let (cols, o) = (self.shape.cols as usize, self.options);
-        let position = |queries: u32| (row % queries as usize) as i32 + self.offset(queries);
+        let position = |queries: u32| (row % queries as usize) as i32 + offset(self.shape, queries);
         let job = Job {
             scale: o.scale,
             soft_cap: o.soft_cap,
@@ -229,20 +225,25 @@ impl<'a> Contest<'a> {
         check::reference_row(&job, 0)
     }
 
+    /// Those that entered, in order: what runs, or why it does not.
+    pub fn into_runners(self) -> Vec<Result<Runner, Standing>> {
+        self.entrants.into_iter().map(|(_, candidate)| candidate.map(|(runner, _)| runner)).collect()
+    }
+
     /// Lets all take turns; tells after each round.
     pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
         let (gpu, plan, (copy_name, copy)) = (self.gpu, self.plan, &mut self.copy);
         let timed = self.entrants.iter_mut().filter_map(|(_, candidate)| Some(&mut candidate.as_mut().ok()?.0));
         take_turns(gpu, plan, std::iter::once(&mut *copy).chain(timed), tell)?;
-        let chosen = Variant::select(gpu.library.caps(), &self.shape, self.types.input, self.types.output);
+        let chosen = gpu.library.choose(&spec(self.shape, self.types, self.options));
         let entrants = self.entrants.iter().map(|(variant, candidate)| {
             let standing = match candidate {
-                Ok((runner, verdict)) => Standing::Timed(Timing {
+                Ok((runner, verdict)) => Standing::Timed(Box::new(Timing {
                     // Log-probabilities are judged by absolute errors.
                     worst_ulp: (!self.options.log).then_some(verdict.worst_ulp.unwrap_or(0.0)),
                     rows_checked: verdict.rows,
                     ..runner.timing(copy, plan)
-                }),
+                })),
                 Err(standing) => standing.clone(),
             };
             let role = match variant {

@@ -79,7 +79,7 @@ impl Kernel {
 }
 
 /// `2048x4096`: rows and columns; `4096x256x8`: with the choices of each row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Size {
     /// Rows, or tokens.

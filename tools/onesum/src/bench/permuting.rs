@@ -6,7 +6,7 @@ use onesum::reference::permute::{combine, dispatch};
 use onesum::reference::plan::{Plan as Layout, Problem};
 use onesum::router::Spec;
 use onesum::softmax::Dtype;
-use onesum::{Bound, Caps, Matrix};
+use onesum::{Bound, Library, Matrix};
 
 use super::contest::{PATTERN, fastest_copy, random_logits, stored};
 use super::definitions::{Case, PermuteOptions, Size};
@@ -32,6 +32,21 @@ struct Data {
 }
 
 impl Data {
+    fn dispatch_spec(&self) -> DispatchSpec {
+        DispatchSpec { dtype: self.dtype, ..DispatchSpec::new(self.shape) }
+    }
+
+    fn combine_spec(&self) -> CombineSpec {
+        CombineSpec { input: self.dtype, output: self.dtype, ..CombineSpec::new(self.shape) }
+    }
+
+    fn chosen(&self, library: &Library, kernel: Kernel) -> Variant {
+        match kernel {
+            Kernel::Dispatch => library.choose(&self.dispatch_spec()),
+            Kernel::Combine => library.choose(&self.combine_spec()),
+        }
+    }
+
     /// The row that a kernel must write, to the bit.
     fn row(&self, kernel: Kernel, row: usize) -> Vec<f32> {
         let (hidden, choices) = (self.shape.hidden as usize, self.shape.choices as usize);
@@ -66,9 +81,9 @@ pub fn contest<'a>(
     case: &Case<'_>,
     options: PermuteOptions,
 ) -> Result<Contest<'a>, Failure> {
-    let mut contest = Contest::new(gpu, plan, case, options)?;
+    let mut contest = Contest::new(gpu, plan, case.size, case.types.input, options)?;
     for kernel in Kernel::ALL {
-        for variant in variants(gpu.library.caps(), kernel, &contest.data, &case.definition.words) {
+        for variant in variants(&gpu.library, kernel, &contest.data, &case.definition.words) {
             contest.enter(kernel, variant)?;
         }
     }
@@ -76,20 +91,25 @@ pub fn contest<'a>(
 }
 
 /// Who competes.
-fn variants(caps: &Caps, kernel: Kernel, data: &Data, words: &[String]) -> Vec<Variant> {
-    let (shape, dtype) = (data.shape, data.dtype);
+fn variants(library: &Library, kernel: Kernel, data: &Data, words: &[String]) -> Vec<Variant> {
+    let (shape, dtype, caps) = (data.shape, data.dtype, library.caps());
     let runnable = Variant::all()
         .filter(|v| (v.kernel, v.input, v.output) == (kernel, dtype, dtype) && (shape.quads || !v.quads))
         .filter(|v| v.supported(caps).is_ok());
-    let chosen = Variant::select(caps, kernel, &shape, dtype, dtype);
+    let chosen = data.chosen(library, kernel);
     let field = Field { chosen, runnable: runnable.collect(), quads: shape.quads };
     field.pick(words, |v| (false, (*v != chosen, u32::MAX - v.lanes)), |_| false)
 }
 
 impl<'a> Contest<'a> {
     /// Routes random tokens on the CPU, and uploads rows.
-    fn new(gpu: &'a Gpu, plan: &'a Plan, case: &Case<'_>, options: PermuteOptions) -> Result<Self, Failure> {
-        let (Size { rows: tokens, cols: hidden, choices }, dtype) = (case.size, case.types.input);
+    pub fn new(
+        gpu: &'a Gpu,
+        plan: &'a Plan,
+        Size { rows: tokens, cols: hidden, choices }: Size,
+        dtype: Dtype,
+        options: PermuteOptions,
+    ) -> Result<Self, Failure> {
         let experts = options.experts;
         let logits = random_logits(tokens as usize * experts as usize);
         let spec = Spec::new(onesum::softmax::Shape::new(tokens, experts), choices);
@@ -138,10 +158,8 @@ impl<'a> Contest<'a> {
     }
 
     /// Builds, binds and checks one more competitor.
-    fn enter(&mut self, kernel: Kernel, variant: Variant) -> Result<(), Failure> {
-        let shape = &self.data.shape;
-        let (dtype, caps) = (self.data.dtype, self.gpu.library.caps());
-        let chosen = variant == Variant::select(caps, kernel, shape, dtype, dtype);
+    pub fn enter(&mut self, kernel: Kernel, variant: Variant) -> Result<(), Failure> {
+        let chosen = variant == self.data.chosen(&self.gpu.library, kernel);
         let (out, _) = self.written(kernel);
         self.gpu.queue.write_buffer(out, 0, &vec![PATTERN; out.size() as usize]);
         let entry = match self.plan.first_use(self.gpu, |gpu| self.bind(gpu, kernel, variant))? {
@@ -171,8 +189,7 @@ impl<'a> Contest<'a> {
         let variant = Some(variant);
         match kernel {
             Kernel::Dispatch => {
-                let spec = DispatchSpec { dtype: self.data.dtype, variant, ..DispatchSpec::new(self.data.shape) };
-                let kernel = gpu.library.dispatch(&spec)?;
+                let kernel = gpu.library.dispatch(&DispatchSpec { variant, ..self.data.dispatch_spec() })?;
                 let bind = |[x, _, out, _]: &[wgpu::Buffer; 4]| {
                     Ok(kernel.bind(&DispatchOperands {
                         x: Matrix::new(x, tokens, hidden),
@@ -184,12 +201,7 @@ impl<'a> Contest<'a> {
                 self.sets.iter().map(bind).collect()
             }
             Kernel::Combine => {
-                let types = CombineSpec {
-                    input: self.data.dtype,
-                    output: self.data.dtype,
-                    ..CombineSpec::new(self.data.shape)
-                };
-                let kernel = gpu.library.combine(&CombineSpec { variant, ..types })?;
+                let kernel = gpu.library.combine(&CombineSpec { variant, ..self.data.combine_spec() })?;
                 let bind = |[_, y, _, out]: &[wgpu::Buffer; 4]| {
                     Ok(kernel.bind(&CombineOperands {
                         y: Matrix::new(y, slots, hidden),
@@ -220,6 +232,11 @@ impl<'a> Contest<'a> {
         Ok(wrong.map_or(Ok(rows.len()), Err))
     }
 
+    /// Those that entered, in order: what runs, or why it does not.
+    pub fn into_runners(self) -> Vec<Result<Runner, Standing>> {
+        self.entries.into_iter().map(|(.., entry)| entry.map(|(runner, _)| runner)).collect()
+    }
+
     /// Lets all take turns; tells after each round.
     pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
         let (gpu, plan) = (self.gpu, self.plan);
@@ -231,7 +248,9 @@ impl<'a> Contest<'a> {
         let Shape { tokens, choices, hidden, .. } = self.data.shape;
         let entrants = self.entries.iter().map(|(name, role, entry)| {
             let standing = match entry {
-                Ok((runner, rows)) => Standing::Timed(Timing { rows_checked: *rows, ..runner.timing(&copy, plan) }),
+                Ok((runner, rows)) => {
+                    Standing::Timed(Box::new(Timing { rows_checked: *rows, ..runner.timing(&copy, plan) }))
+                }
                 Err(standing) => standing.clone(),
             };
             Entrant { name: name.clone(), role, over: Yardstick::Copy, standing }

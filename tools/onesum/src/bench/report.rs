@@ -8,7 +8,7 @@ use super::rounds::{Label, Outcome, Spread, Standing, Yardstick};
 /// Competitor `name` of a contest.
 fn record(outcome: &Outcome, name: &str, role: &str, over: Yardstick, standing: &Standing) -> Record {
     let (status, reason, timing) = match standing {
-        Standing::Timed(timing) => (Status::Timed, None, Some(*timing)),
+        Standing::Timed(timing) => (Status::Timed, None, Some(**timing)),
         Standing::Wrong(why) => (Status::Wrong, Some(why.clone()), None),
         Standing::Refused(why) => (Status::Refused, Some(why.clone()), None),
     };
@@ -68,7 +68,7 @@ fn parts(name: &str) -> (&str, &str) {
 pub fn records(outcome: &Outcome) -> Vec<Record> {
     let (unit, timing) = &outcome.unit;
     let yardstick = outcome.yardstick;
-    let mut records = vec![record(outcome, unit, yardstick.name(), yardstick, &Standing::Timed(*timing))];
+    let mut records = vec![record(outcome, unit, yardstick.name(), yardstick, &Standing::Timed(Box::new(*timing)))];
     records.extend(outcome.entrants.iter().map(|e| record(outcome, &e.name, e.role, e.over, &e.standing)));
     records
 }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn records_say_what_they_are_and_are_over() {
         let (read, route) = (Yardstick::Read, Yardstick::Route);
-        let timed = |x| Standing::Timed(timing(x));
+        let timed = |x| Standing::Timed(Box::new(timing(x)));
         let refused = Standing::Refused("too few bindings".to_owned());
         let outcome = outcome(
             (read, "read/f32/baseline"),
@@ -228,7 +228,8 @@ mod tests {
     fn times_of_a_clock_that_stands_still_are_left_out() {
         let still = Timing { cpu_ratio: Some(exactly(f64::NAN)), cpu_seconds: Some(exactly(0.0)), ..timing(2.0) };
         let empty = Yardstick::Empty;
-        let outcome = outcome((empty, "empty dispatch"), &[("stats/f32/w8", "chosen", empty, Standing::Timed(still))]);
+        let outcome =
+            outcome((empty, "empty dispatch"), &[("stats/f32/w8", "chosen", empty, Standing::Timed(Box::new(still)))]);
         let record = &records(&outcome)[1];
         assert_eq!(record.ratio.as_ref().map(|ratio| ratio.cpu), Some(None));
         assert_eq!((record.gb_per_s, record.limit_gb_per_s, record.fraction_of_limit), (None, None, None));

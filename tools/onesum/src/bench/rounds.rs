@@ -17,6 +17,8 @@ pub struct Plan {
     pub rotate: u64,
     /// Elements that are held against the reference, about.
     pub checked: usize,
+    /// First uses are timed.
+    pub cold: bool,
     /// The adapter runs on the CPU, so that the process's CPU time means something.
     pub cpu: bool,
     /// Seconds from submit to done of a pass with nothing in it: part of every time that is taken so.
@@ -50,6 +52,7 @@ impl Plan {
             // Past the last cache of any CPU or GPU that is likely to be met.
             rotate: if cpu { 128 << 20 } else { 512 << 20 },
             checked: CHECKED,
+            cold: true,
             cpu,
             empty_submit: empty_submit(gpu, &clock)?,
             clock,
@@ -61,18 +64,23 @@ impl Plan {
         self.clock.method()
     }
 
-    /// What `bind` makes with a library that has compiled nothing yet, and the seconds from there to the end of the first
-    /// dispatch.
+    /// What `bind` makes, run once; where first uses are timed, with a library that has compiled nothing yet, and with the seconds
+    /// from there to the end of the first dispatch.
     pub fn first_use<T: Turn>(
         &self,
         gpu: &Gpu,
         bind: impl FnOnce(&Gpu) -> Result<Vec<T>, HostError>,
-    ) -> Result<Result<(Vec<T>, f64), HostError>, HostError> {
+    ) -> Result<Result<First<T>, HostError>, HostError> {
         // What has been uploaded is no part of it.
         gpu.queue.submit([]);
         gpu.wait()?;
         let mut cold = gpu.clone();
-        cold.library = Library::with_caps(&gpu.device, gpu.library.caps().clone(), None)?;
+        if self.cold {
+            cold.library = Library::with_caps(&gpu.device, gpu.library.caps().clone(), None)?;
+            if let Some(tuning) = gpu.library.tuning() {
+                cold.library = cold.library.with_tuning(tuning.clone());
+            }
+        }
         let start = Instant::now();
         let turns = match bind(&cold) {
             Ok(turns) => turns,
@@ -83,7 +91,7 @@ impl Plan {
             Some(turn) => self.clock.time(gpu, std::iter::once(turn))?.wall,
             None => 0.0,
         };
-        Ok(Ok((turns, built + ran)))
+        Ok(Ok((turns, self.cold.then_some(built + ran))))
     }
 
     /// One line for people.
@@ -150,7 +158,7 @@ impl Spread {
 #[derive(Clone, Debug)]
 pub enum Standing {
     /// Right and timed.
-    Timed(Timing),
+    Timed(Box<Timing>),
     /// Outside its error budget: not timed.
     Wrong(String),
     /// Could not be built or bound here.
@@ -244,6 +252,9 @@ pub struct Entrant {
     pub standing: Standing,
 }
 
+/// What was bound for a first use, and how many seconds that took.
+pub type First<T> = (Vec<T>, Option<f64>);
+
 /// One that runs.
 pub struct Runner {
     /// One for each set of buffers.
@@ -269,9 +280,9 @@ impl Runner {
         Self::new(turns.into_iter().map(|turn| Box::new(turn) as Box<dyn Turn>).collect(), bytes)
     }
 
-    /// The same of what was bound for a first use, which took so many seconds.
-    pub fn first<T: Turn + 'static>((turns, seconds): (Vec<T>, f64), bytes: u64) -> Self {
-        Self { first_use: Some(seconds), ..Self::of(turns, bytes) }
+    /// The same of what was bound for a first use.
+    pub fn first<T: Turn + 'static>((turns, first_use): First<T>, bytes: u64) -> Self {
+        Self { first_use, ..Self::of(turns, bytes) }
     }
 
     /// Time of one dispatch, over a submit of several.
@@ -283,8 +294,13 @@ impl Runner {
         Ok(Elapsed { seconds: total.seconds / count, wall: total.wall / count, cpu: total.cpu / count })
     }
 
+    /// Time of one dispatch, now.
+    pub fn time(&mut self, gpu: &Gpu, plan: &Plan) -> Result<f64, HostError> {
+        Ok(self.sample(gpu, &plan.clock)?.seconds)
+    }
+
     /// Warms up and finds how many dispatches make a submit of about the planned length.
-    fn prepare(&mut self, gpu: &Gpu, plan: &Plan) -> Result<(), HostError> {
+    pub fn prepare(&mut self, gpu: &Gpu, plan: &Plan) -> Result<(), HostError> {
         self.sample(gpu, &plan.clock)?;
         let once = self.sample(gpu, &plan.clock)?.seconds;
         self.count = (plan.submit / once.max(1e-7)).ceil().clamp(1.0, 500.0) as usize;

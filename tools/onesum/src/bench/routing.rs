@@ -4,12 +4,12 @@ use onesum::host::{Gpu, HostError};
 use onesum::reference::expert_choice::expert_choice as chosen_by_experts;
 use onesum::router::{self, Preset, Spec};
 use onesum::softmax::{Dtype, Tier};
-use onesum::{BindError, Bound, Caps, Matrix, expert_choice, plan, stats};
+use onesum::{BindError, Bound, Library, Matrix, expert_choice, plan, stats};
 
 use super::contest::{PATTERN, random_logits, stored};
 use super::definitions::{Case, RouteOptions, Size};
 use super::raw::{empty, fastest_read};
-use super::rounds::{Entrant, Label, Outcome, Plan, Runner, Standing, Timing, Yardstick, take_turns};
+use super::rounds::{Entrant, First, Label, Outcome, Plan, Runner, Standing, Timing, Yardstick, take_turns};
 use super::variants::{EXPERT_CHOICE, Field, MODEL, PLAN, STATS, beside};
 use crate::device::Turn;
 use crate::elements::encode;
@@ -20,8 +20,8 @@ use crate::routing::{Buffers, PlanBuffers, Routing, compare_plan, words};
 const DECODE: u32 = 64;
 
 /// Who routes.
-fn variants(caps: &Caps, spec: &Spec, words: &[String]) -> Vec<router::Variant> {
-    let (shape, chosen) = (spec.shape, router::Variant::select(caps, spec));
+fn variants(library: &Library, spec: &Spec, words: &[String]) -> Vec<router::Variant> {
+    let (caps, shape, chosen) = (library.caps(), spec.shape, library.choose(spec));
     let runnable = router::Variant::all()
         .filter(|v| v.input == spec.input && (shape.quads || !v.quads))
         .filter(|v| v.supported(caps).is_ok() && v.fits(caps, spec, shape.cols).is_ok());
@@ -54,7 +54,7 @@ struct Entry {
 }
 
 /// What came of a first use and its check: the steps and their first time, and how many tokens were checked.
-type Checked = Result<((Vec<Steps>, f64), usize), Standing>;
+type Checked = Result<(First<Steps>, usize), Standing>;
 
 /// One shape's contest: set up, checked, run.
 pub struct Contest<'a> {
@@ -86,6 +86,13 @@ fn role<V: PartialEq>(variant: &V, chosen: &V) -> &'static str {
     if variant == chosen { "chosen" } else { "other" }
 }
 
+/// As many tokens an expert as choose it otherwise.
+pub fn expert_choice_spec(Size { rows, cols, choices }: Size, input: Dtype) -> expert_choice::Spec {
+    let capacity = (u64::from(rows) * u64::from(choices)).div_ceil(u64::from(cols)).max(1);
+    let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
+    expert_choice::Spec { input, ..expert_choice::Spec::new(rows, cols, capacity) }
+}
+
 /// A small bias, as that of a trained router, where the specification has one.
 fn bias(spec: &Spec) -> Option<Vec<f32>> {
     spec.options.bias.map(|_| random_logits(spec.shape.cols as usize).into_iter().map(|x| x * 0.01).collect())
@@ -93,7 +100,7 @@ fn bias(spec: &Spec) -> Option<Vec<f32>> {
 
 impl<'a> Contest<'a> {
     /// Uploads the logits.
-    fn new(gpu: &'a Gpu, plan: &'a Plan, size: Size, spec: Spec) -> Result<Self, Failure> {
+    pub fn new(gpu: &'a Gpu, plan: &'a Plan, size: Size, spec: Spec) -> Result<Self, Failure> {
         let logits = random_logits(size.elements());
         let encoded = encode(&logits, spec.input);
         // Decoding has its logits in the cache.
@@ -136,15 +143,12 @@ impl<'a> Contest<'a> {
 
     /// Everyone that the words mean takes part. What is not a routing is made of the first one.
     fn enter_all(&mut self, words: &[String]) -> Result<(), Failure> {
-        let (caps, spec) = (self.gpu.library.caps(), self.job.spec.clone());
-        let chosen = router::Variant::select(caps, &spec);
-        let mut variants = variants(caps, &spec, words);
+        let mut variants = variants(&self.gpu.library, &self.job.spec, words);
         if variants.is_empty() {
-            variants.push(chosen);
+            variants.push(self.gpu.library.choose(&self.job.spec));
         }
         for &variant in &variants {
-            self.job.spec.variant = Some(variant);
-            self.enter_route(None, role(&variant, &chosen))?;
+            self.enter_variant(variant)?;
         }
         self.job.spec.variant = Some(variants[0]);
         if words.iter().any(|word| word == MODEL) {
@@ -161,6 +165,13 @@ impl<'a> Contest<'a> {
             self.enter_expert_choices(words)?;
         }
         Ok(())
+    }
+
+    /// One more variant of the router takes part.
+    pub fn enter_variant(&mut self, variant: router::Variant) -> Result<(), Failure> {
+        let chosen = self.gpu.library.choose(&Spec { variant: None, ..self.job.spec.clone() });
+        self.job.spec.variant = Some(variant);
+        self.enter_route(None, role(&variant, &chosen))
     }
 
     /// The first variant's routing, which others have written over.
@@ -223,31 +234,56 @@ impl<'a> Contest<'a> {
         if spec == (Spec { variant: None, ..self.job.spec.clone() }) {
             return Ok(());
         }
-        let variant = Some(router::Variant::select(self.gpu.library.caps(), &spec));
+        let variant = Some(self.gpu.library.choose(&spec));
         let job = Routing { bias: bias(&spec), ..Routing::new(Spec { variant, ..spec }, self.job.logits.clone()) };
         self.enter_route(Some((preset.name(), &job)), "chosen")
+    }
+
+    /// The plan alone of what the first variant has routed, by this one.
+    pub fn enter_plan_alone(&mut self, variant: plan::Variant) -> Result<(), Failure> {
+        let Size { rows, cols, choices } = self.size;
+        let spec = plan::Spec { variant: Some(variant), ..plan::Spec::new(rows, choices, cols) };
+        let mut buffers = None;
+        let bind = |gpu: &Gpu| {
+            let kernel = gpu.library.plan(&spec)?;
+            let bound = buffers.insert(PlanBuffers::new(gpu, &kernel)?).bind(&kernel, &self.buffers)?;
+            Ok(vec![Steps(vec![bound])])
+        };
+        let bound = self.plan.first_use(self.gpu, bind)?;
+        let entry = self.planned(&spec, bound, buffers)?;
+        self.push(variant.to_string(), "other", Yardstick::Route, entry);
+        Ok(())
+    }
+
+    /// What came of a plan's first use.
+    fn planned(
+        &self,
+        spec: &plan::Spec,
+        bound: Result<First<Steps>, HostError>,
+        buffers: Option<PlanBuffers>,
+    ) -> Result<Checked, Failure> {
+        Ok(match (bound, buffers) {
+            (Ok(first), Some(buffers)) => {
+                let (experts, weights) = self.routed(&self.buffers)?;
+                let right = compare_plan(&buffers.read(self.gpu, spec)?, spec, &experts, &weights);
+                right.map_err(Standing::Wrong).map(|()| (first, self.size.rows as usize))
+            }
+            (Err(e), _) => Err(Standing::Refused(e.to_string())),
+            (Ok(_), None) => Err(Standing::Refused("it has no buffers".to_owned())),
+        })
     }
 
     /// Routing, and the plan of what comes of it.
     fn enter_plans(&mut self, words: &[String]) -> Result<(), Failure> {
         let Size { rows, cols, choices } = self.size;
         let spec = plan::Spec::new(rows, choices, cols);
-        let caps = self.gpu.library.caps();
-        let chosen = plan::Variant::select(caps, &spec);
+        let (caps, chosen) = (self.gpu.library.caps(), self.gpu.library.choose(&spec));
         let all = plan::Variant::ALL.into_iter().filter(|v| v.supported(caps).is_ok());
         for variant in beside(words, PLAN, chosen, all) {
             let spec = plan::Spec { variant: Some(variant), ..spec.clone() };
             let mut buffers = None;
             let bound = self.plan.first_use(self.gpu, |gpu| self.bind_plan(gpu, &spec, &mut buffers))?;
-            let entry = match (bound, buffers) {
-                (Ok(first), Some(buffers)) => {
-                    let (experts, weights) = self.routed(&self.buffers)?;
-                    let right = compare_plan(&buffers.read(self.gpu, &spec)?, &spec, &experts, &weights);
-                    right.map_err(Standing::Wrong).map(|()| (first, rows as usize))
-                }
-                (Err(e), _) => Err(Standing::Refused(e.to_string())),
-                (Ok(_), None) => Err(Standing::Refused("it has no buffers".to_owned())),
-            };
+            let entry = self.planned(&spec, bound, buffers)?;
             self.push(format!("route + {variant}"), role(&variant, &chosen), Yardstick::Route, entry);
         }
         Ok(())
@@ -263,15 +299,21 @@ impl<'a> Contest<'a> {
 
     /// The load of what has been routed.
     fn enter_loads(&mut self, list: &[String]) -> Result<(), Failure> {
-        let Size { rows, cols, .. } = self.size;
         let spec = self.job.load_spec();
         let (caps, dtype, quads) = (self.gpu.library.caps(), self.dtype(), spec.shape.quads);
-        let chosen = stats::Variant::select(caps, &spec.shape, dtype);
         let all =
             stats::Variant::all().filter(|v| v.input == dtype && (quads || !v.quads) && v.supported(caps).is_ok());
-        let count = stats::words(cols) as usize;
+        let variants = beside(list, STATS, self.gpu.library.choose(&spec), all);
+        self.enter_stats(&variants)
+    }
+
+    /// The load by these variants.
+    pub fn enter_stats(&mut self, variants: &[stats::Variant]) -> Result<(), Failure> {
+        let (spec, rows) = (self.job.load_spec(), self.size.rows);
+        let chosen = self.gpu.library.choose(&spec);
+        let count = stats::words(self.size.cols) as usize;
         let state = self.gpu.allocate(count as u64 * 4)?;
-        for variant in beside(list, STATS, chosen, all) {
+        for &variant in variants {
             self.gpu.queue.write_buffer(&state, 0, &vec![PATTERN; count * 4]);
             let spec = stats::Spec { variant: Some(variant), ..spec.clone() };
             let bind = |gpu: &Gpu| {
@@ -294,23 +336,25 @@ impl<'a> Contest<'a> {
 
     /// The other way round: experts choose as many tokens as would choose them.
     fn enter_expert_choices(&mut self, list: &[String]) -> Result<(), Failure> {
-        let Size { rows, cols, choices } = self.size;
-        let capacity = (u64::from(rows) * u64::from(choices)).div_ceil(u64::from(cols)).max(1) as u32;
         let (caps, dtype) = (self.gpu.library.caps(), self.dtype());
-        let chosen = expert_choice::Variant::select(caps, rows, cols, capacity, dtype);
         let all = expert_choice::Variant::all().filter(|v| v.input == dtype && v.supported(caps).is_ok());
+        let chosen = self.gpu.library.choose(&expert_choice_spec(self.size, dtype));
+        self.enter_expert_choice(&beside(list, EXPERT_CHOICE, chosen, all))
+    }
+
+    /// The choice of experts by these variants.
+    pub fn enter_expert_choice(&mut self, variants: &[expert_choice::Variant]) -> Result<(), Failure> {
+        let spec = expert_choice_spec(self.size, self.dtype());
+        let (rows, cols, capacity) = (spec.tokens, spec.experts, spec.capacity);
+        let chosen = self.gpu.library.choose(&spec);
         let outputs = u64::from(cols) * u64::from(capacity);
         let (tokens, weights) = (self.gpu.allocate(outputs * 4)?, self.gpu.allocate(outputs * 4)?);
         let mut want = None;
-        for variant in beside(list, EXPERT_CHOICE, chosen, all) {
+        for &variant in variants {
             for buffer in [&tokens, &weights] {
                 self.gpu.queue.write_buffer(buffer, 0, &vec![PATTERN; buffer.size() as usize]);
             }
-            let spec = expert_choice::Spec {
-                input: dtype,
-                variant: Some(variant),
-                ..expert_choice::Spec::new(rows, cols, capacity)
-            };
+            let spec = expert_choice::Spec { variant: Some(variant), ..spec.clone() };
             let bind = |gpu: &Gpu| self.bind_expert_choice(gpu, &spec, &tokens, &weights);
             let entry = match self.plan.first_use(self.gpu, bind)? {
                 Err(e) => Err(Standing::Refused(e.to_string())),
@@ -352,6 +396,11 @@ impl<'a> Contest<'a> {
         self.src.iter().map(bind).collect()
     }
 
+    /// Those that entered, in order: what runs, or why it does not.
+    pub fn into_runners(self) -> Vec<Result<Runner, Standing>> {
+        self.entries.into_iter().map(|entry| entry.candidate).collect()
+    }
+
     /// Lets all take turns; tells after each round.
     pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
         let (yardstick, bytes, plan) = (self.yardstick(), self.bytes(), self.plan);
@@ -367,7 +416,9 @@ impl<'a> Contest<'a> {
                 _ => &unit,
             };
             let standing = match &entry.candidate {
-                Ok(runner) => Standing::Timed(Timing { rows_checked: entry.checked, ..runner.timing(base, plan) }),
+                Ok(runner) => {
+                    Standing::Timed(Box::new(Timing { rows_checked: entry.checked, ..runner.timing(base, plan) }))
+                }
                 Err(standing) => standing.clone(),
             };
             Entrant { name: entry.name.clone(), role: entry.role, over: entry.over, standing }

@@ -4,7 +4,7 @@ use onesum::host::{Gpu, HostError};
 use onesum::reference::{Problem, Shared, block_choice, choices};
 use onesum::sample::{Operands, Options, Schedule, Spec, Status, Variant};
 use onesum::softmax::{self, Dtype, PerRow, RowMap, Shape, Tier};
-use onesum::{Bound, Caps, Matrix};
+use onesum::{Bound, Library, Matrix};
 
 use super::contest::{random_logits, stored, stream};
 use super::definitions::{Case, SampleOptions};
@@ -16,13 +16,19 @@ use crate::device::Turn;
 use crate::elements::encode;
 use crate::failure::Failure;
 
+fn spec(shape: Shape, input: Dtype, draws: u32) -> Spec {
+    let options = Options { temperature: true, ..Options::default() };
+    Spec { input, draws, options, ..Spec::new(shape) }
+}
+
 /// Who competes.
-fn variants(caps: &Caps, shape: &Shape, dtype: Dtype, k: u32, words: &[String]) -> Vec<Variant> {
+fn variants(library: &Library, spec: &Spec, words: &[String]) -> Vec<Variant> {
+    let (caps, shape, dtype, k) = (library.caps(), &spec.shape, spec.input, spec.draws);
     let runnable = Variant::all()
         .filter(|v| v.input == dtype && (shape.quads || !v.quads) && v.supported(caps).is_ok())
         // Several choices are the work of one schedule.
         .filter(|v| v.max_columns() >= shape.cols && (k == 1 || v.schedule == Schedule::Split));
-    let chosen = Variant::select(caps, shape, dtype, k);
+    let chosen = library.choose(spec);
     let field = Field { chosen, runnable: runnable.collect(), quads: shape.quads };
     let rank = |v: &Variant| {
         let liked =
@@ -74,9 +80,14 @@ pub struct Contest<'a> {
 
 impl<'a> Contest<'a> {
     /// Uploads the logits.
-    fn new(gpu: &'a Gpu, plan: &'a Plan, case: &Case<'_>, options: SampleOptions) -> Result<Self, Failure> {
-        let (shape, dtype) = (case.size.shape(), case.types.input);
-        let logits = random_logits(case.size.elements());
+    pub fn new(
+        gpu: &'a Gpu,
+        plan: &'a Plan,
+        shape: Shape,
+        dtype: Dtype,
+        options: SampleOptions,
+    ) -> Result<Self, Failure> {
+        let logits = random_logits(shape.rows as usize * shape.cols as usize);
         let encoded = encode(&logits, dtype);
         let sets = plan.rotate.div_ceil(encoded.len().max(1) as u64).clamp(1, 64);
         let seeds: Vec<u32> = (0..shape.rows as usize).flat_map(|row| stream(row).words_of_seed()).collect();
@@ -102,7 +113,7 @@ impl<'a> Contest<'a> {
     }
 
     /// Builds, binds and checks draws by this variant.
-    fn enter(&mut self, variant: Variant) -> Result<(), Failure> {
+    pub fn enter(&mut self, variant: Variant) -> Result<(), Failure> {
         let SampleOptions { temperature, k } = self.options;
         let chosen = variant == self.chosen();
         let role = if chosen { "chosen" } else { "other" };
@@ -119,7 +130,7 @@ impl<'a> Contest<'a> {
     }
 
     fn chosen(&self) -> Variant {
-        Variant::select(self.gpu.library.caps(), &self.shape, self.dtype, self.options.k)
+        self.gpu.library.choose(&spec(self.shape, self.dtype, self.options.k))
     }
 
     /// The floor: the same variant at temperature 0, where there is no noise to make.
@@ -166,8 +177,7 @@ impl<'a> Contest<'a> {
 
     fn bind(&self, gpu: &Gpu, variant: Variant, temperature: usize) -> Result<Vec<Bound>, HostError> {
         let (rows, cols, draws) = (self.shape.rows, self.shape.cols, self.options.k);
-        let options = Options { temperature: true, ..Options::default() };
-        let spec = Spec { input: self.dtype, draws, options, variant: Some(variant), ..Spec::new(self.shape) };
+        let spec = Spec { variant: Some(variant), ..spec(self.shape, self.dtype, draws) };
         let kernel = gpu.library.sample(&spec)?;
         let scratch = gpu.allocate(kernel.scratch_bytes(rows, cols))?;
         let words = u32::try_from(scratch.size() / 4).unwrap_or(u32::MAX);
@@ -259,6 +269,11 @@ impl<'a> Contest<'a> {
         self.src.iter().map(bind).collect()
     }
 
+    /// Those that entered, in order: what runs, or why it does not.
+    pub fn into_runners(self) -> Vec<Result<Runner, Standing>> {
+        self.entrants.into_iter().map(|(.., candidate)| candidate).collect()
+    }
+
     /// Lets all take turns; tells after each round.
     pub fn run(mut self, tell: impl FnMut()) -> Result<Outcome, Failure> {
         let (name, mut read) = fastest_read(self.gpu, self.plan, &self.src, self.bytes())?;
@@ -266,9 +281,10 @@ impl<'a> Contest<'a> {
         take_turns(self.gpu, self.plan, std::iter::once(&mut read).chain(timed), tell)?;
         let entrants = self.entrants.iter().map(|(name, role, candidate)| {
             let standing = match candidate {
-                Ok(runner) => {
-                    Standing::Timed(Timing { rows_checked: self.checked.len(), ..runner.timing(&read, self.plan) })
-                }
+                Ok(runner) => Standing::Timed(Box::new(Timing {
+                    rows_checked: self.checked.len(),
+                    ..runner.timing(&read, self.plan)
+                })),
                 Err(standing) => standing.clone(),
             };
             Entrant { name: name.clone(), role, over: Yardstick::Read, standing }
@@ -298,8 +314,8 @@ pub fn contest<'a>(
     options: SampleOptions,
 ) -> Result<Contest<'a>, Failure> {
     let (shape, dtype, words) = (case.size.shape(), case.types.input, &case.definition.words);
-    let mut contest = Contest::new(gpu, plan, case, options)?;
-    for variant in variants(gpu.library.caps(), &shape, dtype, options.k, words) {
+    let mut contest = Contest::new(gpu, plan, shape, dtype, options)?;
+    for variant in variants(&gpu.library, &spec(shape, dtype, options.k), words) {
         contest.enter(variant)?;
     }
     if words.iter().any(|word| word == RIVALS) {

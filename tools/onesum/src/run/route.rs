@@ -87,6 +87,8 @@ pub struct Args {
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
+    #[command(flatten)]
+    choice: device::Choice,
     /// Bind at most so many bytes at a time [default: the adapter's limit]
     #[arg(long, value_name = "BYTES")]
     batch_bytes: Option<u64>,
@@ -147,7 +149,7 @@ struct Results {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let variants = Variants::of(&args.variants)?;
     let (logits, job) = prepare(args, variants)?;
-    let gpu = device::open(args.adapter.as_deref())?;
+    let gpu = args.choice.open(args.adapter.as_deref())?;
     let results = compute(args, variants, &gpu, &job)?;
     let record = record(args, &gpu, &logits, &job, &results);
     write(args, &logits, &job, &results, &record)?;
@@ -178,6 +180,7 @@ fn check_outputs(args: &Args) -> Result<(), Failure> {
         paths::named("--bias", o.bias.as_ref()),
         paths::named("--noise-logits", o.noise_logits.as_ref()),
         paths::named("--expert-map", o.expert_map.as_ref()),
+        paths::named("--tuning", args.choice.tuning.as_ref()),
     ];
     paths::check(&inputs, &outputs(args).map(|(what, path)| paths::named(what, Some(path))).collect::<Vec<_>>())?;
     for path in [&args.weights, &args.experts] {

@@ -87,6 +87,8 @@ pub struct Args {
     /// Adapter, by its number or a part of its name (`onesum info`)
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
+    #[command(flatten)]
+    choice: device::Choice,
     /// Do not compare with the CPU
     #[arg(long)]
     no_check: bool,
@@ -127,7 +129,7 @@ struct Record {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (logits, job) = prepare(args)?;
-    let gpu = device::open(args.adapter.as_deref())?;
+    let gpu = args.choice.open(args.adapter.as_deref())?;
     let mut drawn = job.draw(&gpu)?;
     if args.plant_fault
         && let Some(word) = drawn.words.last_mut()
@@ -183,6 +185,7 @@ fn check_paths(args: &Args) -> Result<(), Failure> {
         paths::named("--input", Some(&args.input)),
         paths::named("--mask", args.mask.as_ref()),
         paths::named("--bits", args.bits.as_ref()),
+        paths::named("--tuning", args.choice.tuning.as_ref()),
         paths::named_text("--temperature", args.temperature.as_ref()),
         paths::named_text("--lengths", args.lengths.as_ref()),
     ];
