@@ -95,7 +95,8 @@ class Onnxruntime:
         options.log_severity_level = 3
         if self.on_device and alone:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        return self.ort.InferenceSession(model, options, providers=[self.provider])
+        # Without a device Python's wrapper would go on with the CPU.
+        return self.ort.InferenceSession(model, options, providers=[self.provider], enable_fallback=0)
 
     def prepare(self, ask):
         model = self.model(ask)
@@ -240,9 +241,9 @@ PEERS = {
 
 
 def reason(error):
-    """The first line of an error, or its kind where it says nothing."""
+    """The first line of an error, without the assertion that noticed it, or its kind where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0].rpartition(" was false. ")[2] if lines else type(error).__name__
 
 
 def write(folder, results):

@@ -61,7 +61,8 @@ impl Candle {
         }
         let rows: Vec<Vec<f32>> = softmax_last_dim(&(x / temperature)?)?.to_vec2()?;
         let mut rng = rand::rng();
-        let draw = |row: &Vec<f32>| Ok(WeightedIndex::new(row).map_err(candle_core::Error::wrap)?.sample(&mut rng) as u32);
+        let draw =
+            |row: &Vec<f32>| Ok(WeightedIndex::new(row).map_err(candle_core::Error::wrap)?.sample(&mut rng) as u32);
         let columns = rows.iter().map(draw).collect::<candle_core::Result<Vec<u32>>>()?;
         Tensor::new(columns, &Device::Cpu)
     }
