@@ -54,7 +54,7 @@ fn columns(tensor: Tensor<2, Int>) -> Result<Vec<u32>> {
 
 fn floats(tensor: Tensor<2>) -> Result<Vec<f32>> {
     let data = tensor.try_into_data().map_err(|e| anyhow!("{e:?}"))?;
-    data.to_vec::<f32>().map_err(|e| anyhow!("{e:?}"))
+    data.try_to_vec::<f32>().map_err(|e| anyhow!("{e:?}"))
 }
 
 impl Burn {

@@ -89,12 +89,12 @@ impl<'a> Runner<'a> {
     }
 
     /// Time over that of another in the same round.
-    pub fn over(&self, other: &Self) -> Spread {
+    pub fn over(&self, other: &Runner<'_>) -> Spread {
         Spread::of(self.samples.iter().zip(&other.samples).map(|(own, other)| own.seconds / other.seconds))
     }
 
     /// The same of CPU time.
-    pub fn cpu_over(&self, other: &Self) -> Spread {
+    pub fn cpu_over(&self, other: &Runner<'_>) -> Spread {
         Spread::of(self.samples.iter().zip(&other.samples).map(|(own, other)| own.cpu / other.cpu))
     }
 }
