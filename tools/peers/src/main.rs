@@ -193,7 +193,7 @@ fn measure(
     unsound: &BTreeMap<String, String>,
     folder: &Path,
 ) -> Result<Vec<Record>> {
-    let sets = plan.rotate_bytes.div_ceil(work.bytes()).clamp(1, 16) as u32;
+    let sets = plan.rotate_bytes.div_ceil(work.bytes()).clamp(1, 64) as u32;
     let problem = problem(work, work::logits(work.elements()), sets, folder)?;
     let (mut records, mut runners) = (Vec::new(), Vec::new());
     for peer in peers.iter_mut().filter(|peer| peer.takes(work.kind)) {
