@@ -9,11 +9,10 @@ use onesum::host::Gpu;
 use crate::peer::{Elapsed, Peer, locked};
 use crate::work::{Kind, Problem, Results, TEMPERATURE, Work};
 
-/// What a call leaves on the device.
-enum Output {
-    Floats(Tensor<2>),
-    Columns(Tensor<2, Int>),
-    Choices(Tensor<2>, Tensor<2, Int>),
+/// What a call leaves on the device: probabilities, columns, or weights and columns.
+struct Output {
+    values: Option<Tensor<2>>,
+    columns: Option<Tensor<2, Int>>,
 }
 
 pub struct Burn {
@@ -33,16 +32,16 @@ pub fn open() -> Result<(Burn, Gpu)> {
 
 fn call(work: Work, x: Tensor<2>) -> Output {
     match work.kind {
-        Kind::Softmax => Output::Floats(softmax(x, 1)),
-        Kind::ArgMax => Output::Columns(x.argmax(1)),
+        Kind::Softmax => Output { values: Some(softmax(x, 1)), columns: None },
+        Kind::ArgMax => Output { values: None, columns: Some(x.argmax(1)) },
         Kind::Sample => {
             let gumbel = x.random_like(Distribution::Uniform(0.0, 1.0)).log().neg().log().neg();
-            Output::Columns((x + gumbel.mul_scalar(TEMPERATURE)).argmax(1))
+            Output { values: None, columns: Some((x + gumbel.mul_scalar(TEMPERATURE)).argmax(1)) }
         }
         Kind::Route => {
             let (weights, experts) = softmax(x, 1).topk_with_indices(work.choices as usize, 1);
             let sum = weights.clone().sum_dim(1);
-            Output::Choices(weights / sum, experts)
+            Output { values: Some(weights / sum), columns: Some(experts) }
         }
     }
 }
@@ -82,10 +81,10 @@ impl Peer for Burn {
 
     fn results(&mut self) -> Result<Results> {
         let (work, x) = self.work.zip(self.inputs.first().cloned()).context("nothing prepared")?;
-        Ok(match call(work, x) {
-            Output::Floats(values) => Results { values: floats(values)?, ..Results::default() },
-            Output::Columns(chosen) => Results { columns: columns(chosen)?, ..Results::default() },
-            Output::Choices(weights, chosen) => Results { columns: columns(chosen)?, values: floats(weights)? },
+        let output = call(work, x);
+        Ok(Results {
+            columns: output.columns.map_or(Ok(Vec::new()), columns)?,
+            values: output.values.map_or(Ok(Vec::new()), floats)?,
         })
     }
 

@@ -79,8 +79,7 @@ fn softmax(x: &[f32], got: &[f32], tolerance: f64) -> Result<f64, String> {
     let mut worst: f64 = 0.0;
     for (column, (want, &got)) in probabilities(x).into_iter().zip(got).enumerate() {
         let error = (f64::from(got) - want).abs() / want;
-        // A NaN is not within.
-        if !(error <= tolerance) {
+        if error.is_nan() || error > tolerance {
             return Err(format!("column {column}: got {got:e}, want {want:e} within {tolerance:.1e}"));
         }
         worst = worst.max(error);
@@ -126,7 +125,7 @@ fn route(work: &Work, x: &[f32], experts: &[u32], weights: &[f32]) -> Result<f64
         }
         let want = p / sum;
         let error = (f64::from(weight) - want).abs() / want;
-        if !(error <= tolerance) {
+        if error.is_nan() || error > tolerance {
             return Err(format!("place {place}: weight {weight:e}, want {want:e} within {tolerance:.1e}"));
         }
         worst = worst.max(error);
@@ -200,7 +199,13 @@ mod tests {
     fn frequencies_have_a_limit() {
         assert!((chi_square_limit(63.0) - 131.37).abs() < 0.5, "{}", chi_square_limit(63.0));
         let logits = crate::work::few_logits(&FREQUENCIES);
-        let always = vec![0; 65_536];
-        assert!(frequencies(&logits, &always).is_err());
+        let stream = |position| onesum::noise::Stream { seed: 1, position };
+        let draw =
+            |position| reference::choice(&logits[..FREQUENCIES.cols as usize], TEMPERATURE, stream(position)).word();
+        let drawn: Vec<u32> = (0..65_536).map(draw).collect();
+        assert_eq!(frequencies(&logits, &drawn), Ok(()));
+        // One in a hundred draws is another column's.
+        let wrong: Vec<u32> = drawn.iter().enumerate().map(|(i, &c)| if i % 100 == 0 { 63 } else { c }).collect();
+        assert!(frequencies(&logits, &wrong).is_err());
     }
 }

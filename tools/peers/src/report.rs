@@ -123,6 +123,11 @@ impl Report {
         peers
     }
 
+    /// Then process CPU time means something, and is steadier than the clock where cores are shared.
+    fn computes_on_the_cpu(&self) -> bool {
+        self.adapter.kind == "Cpu"
+    }
+
     fn find(&self, work: &Work, peer: &str) -> Option<&Record> {
         self.results.iter().find(|r| r.work == *work && r.peer == peer)
     }
@@ -131,7 +136,7 @@ impl Report {
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "{}, {} ({}, {}); {}, {} cores, load {}; {} rounds. Milliseconds of a call; in parentheses the time over onesum's in the \
-             same round, median and quartiles.\n",
+             same round, median and quartiles{}.\n",
             &self.date[..10.min(self.date.len())],
             self.adapter.name,
             self.adapter.driver,
@@ -140,6 +145,7 @@ impl Report {
             self.machine.cores,
             self.machine.load.map(|l| l.map_or("unknown".to_owned(), |l| format!("{l:.1}"))).join(" to "),
             self.method.plan.rounds,
+            if self.computes_on_the_cpu() { ", then the same of the processes' CPU time" } else { "" },
         );
         for kind in Kind::ALL {
             let peers = self.peers(kind);
@@ -171,7 +177,8 @@ impl Report {
         for work in &works {
             let shape = work.to_string();
             let shape = shape.split_once(' ').map_or("", |(_, shape)| shape);
-            let cells: Vec<_> = peers.iter().map(|peer| cell(self.find(work, peer))).collect();
+            let cells: Vec<_> =
+                peers.iter().map(|peer| cell(self.find(work, peer), self.computes_on_the_cpu())).collect();
             let _ = writeln!(text, "| {shape} | {} |", cells.join(" | "));
         }
         let summary = |peer: &&str| {
@@ -201,12 +208,14 @@ impl Report {
     }
 }
 
-fn cell(record: Option<&Record>) -> String {
+fn cell(record: Option<&Record>, on_the_cpu: bool) -> String {
     let Some(record) = record else { return String::new() };
     match (record.ms, record.x_onesum) {
         (Some(ms), _) if record.peer == "onesum" => number(ms.median),
         (Some(ms), Some(x)) => {
-            format!("{} ({}; {}–{})", number(ms.median), number(x.median), number(x.q1), number(x.q3))
+            let cpu =
+                record.x_onesum_cpu.filter(|_| on_the_cpu).map_or(String::new(), |c| format!("; {}", number(c.median)));
+            format!("{} ({}; {}–{}{cpu})", number(ms.median), number(x.median), number(x.q1), number(x.q3))
         }
         _ => record.status.to_owned(),
     }

@@ -122,7 +122,7 @@ pub struct Results {
     pub values: Vec<f32>,
 }
 
-/// Uniform in [-10, 10), 24 bits, from SplitMix64: the data of `onesum bench`.
+/// Uniform in [-10, 10), 24 bits, from `SplitMix64`: the data of `onesum bench`.
 pub fn logits(count: usize) -> Vec<f32> {
     let mut state = 1_u64;
     let next = || {
