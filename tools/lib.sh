@@ -15,6 +15,15 @@ need_rust() {
     fi
 }
 
+features=onesum/host,onesum/conformance,onesum/tuning
+
+# What tests and tools run. All packages at once, since cargo builds wgpu and naga again for others with other features.
+build_all() {
+    say "building"
+    cargo build --quiet --workspace --lib --bins --tests --features "$features"
+    built="${CARGO_TARGET_DIR:-target}/debug"
+}
+
 # $1: what for; the rest: packages of Debian. Installs them where that is allowed, names them where it is not.
 install_packages() {
     local what="$1" sudo=""
