@@ -81,21 +81,57 @@ pub(crate) struct Program {
     pub bindings: Vec<(u32, Access)>,
 }
 
-/// How shaders multiply for the random stream, and how they do where the device has 64-bit integers. The bits are the same.
+/// How shaders multiply for the random stream.
 pub(crate) const PRODUCT_16: Fragment = fragment!("lib/product_16");
-const PRODUCT_64: Fragment = fragment!("lib/product_64");
+
+/// How they do where the device has 64-bit integers. The bits are the same.
+const WIDER_PRODUCTS: [(Fragment, Fragment); 1] = [(PRODUCT_16, fragment!("lib/product_64"))];
+
+/// How quads are loaded and stored where it runs on the CPU besides: there each lane's take their turn, and cost as much however
+/// wide they are. On a GPU there is nothing to win.
+const WIDER_MOVES: [(Fragment, Fragment); 17] = [
+    (fragment!("lib/src_f32_x4"), fragment!("lib/src_f32_x4_int64")),
+    (fragment!("lib/src_f16_x4"), fragment!("lib/src_f16_x4_int64")),
+    (fragment!("lib/src_bf16_x4"), fragment!("lib/src_bf16_x4_int64")),
+    (fragment!("lib/src_w32_x4"), fragment!("lib/src_w32_x4_int64")),
+    (fragment!("lib/src_w16_x4"), fragment!("lib/src_w16_x4_int64")),
+    (fragment!("lib/dst_f32_x4"), fragment!("lib/dst_f32_x4_int64")),
+    (fragment!("lib/dst_f16_x4"), fragment!("lib/dst_f16_x4_int64")),
+    (fragment!("lib/dst_bf16_x4"), fragment!("lib/dst_bf16_x4_int64")),
+    (fragment!("lib/dst_w32_x4"), fragment!("lib/dst_w32_x4_int64")),
+    (fragment!("lib/dst_w16_x4"), fragment!("lib/dst_w16_x4_int64")),
+    (fragment!("lib/reload_x4"), fragment!("lib/reload_x4_int64")),
+    (fragment!("lib/reload_f16_x4"), fragment!("lib/reload_f16_x4_int64")),
+    (fragment!("lib/reload_bf16_x4"), fragment!("lib/reload_bf16_x4_int64")),
+    (fragment!("lib/one_f32_x4"), fragment!("lib/one_f32_int64")),
+    (fragment!("lib/one_half_x4"), fragment!("lib/one_half_int64")),
+    (fragment!("lib/one_brain_x4"), fragment!("lib/one_brain_int64")),
+    (fragment!("lib/router_bias_x4"), fragment!("lib/router_bias_int64")),
+];
 
 impl Program {
     /// The same for a device with these capabilities.
     pub fn on(&self, caps: &Caps) -> Self {
         let mut program = self.clone();
         if caps.int64 {
-            for fragment in program.fragments.iter_mut().filter(|f| **f == PRODUCT_16) {
-                *fragment = PRODUCT_64;
-                program.name.push_str("+int64");
-            }
+            program.exchange(&WIDER_PRODUCTS, "+int64");
+        }
+        if caps.int64 && caps.cpu {
+            program.exchange(&WIDER_MOVES, "+wide");
         }
         program
+    }
+
+    fn exchange(&mut self, pairs: &[(Fragment, Fragment)], suffix: &str) {
+        let mut changed = false;
+        for fragment in &mut self.fragments {
+            if let Some((_, other)) = pairs.iter().find(|(known, _)| known == fragment) {
+                (*fragment, changed) = (*other, true);
+            }
+        }
+        if changed {
+            self.name.push_str(suffix);
+        }
     }
 
     pub fn text(&self, dialect: Dialect) -> String {

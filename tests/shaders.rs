@@ -121,7 +121,7 @@ fn faults_of(text: &Text) -> BTreeSet<String> {
     hold(layout.len() == linked.bindings.len(), &|| "a binding twice".into());
     hold(declared(&module) == layout, &|| format!("declares {:?}, not {layout:?}", declared(&module)));
     let storage = linked.bindings.iter().filter(|(_, access)| *access != Access::Uniform).count();
-    let options = linked.name.replace("+int64", "").matches('+').count();
+    let options = linked.name.replace("+int64", "").replace("+wide", "").matches('+').count();
     // `plan/one` is chosen only where there is one more than in the baseline.
     let most = STORAGE_BUFFERS + options + usize::from(linked.name.starts_with("plan/one/"));
     hold(storage <= most, &|| format!("{storage} storage buffers for {options} options"));

@@ -11,7 +11,7 @@ use crate::{Caps, copy, expert_choice, permute, plan, router, sample, softmax, s
 #[derive(Clone, Debug)]
 pub struct Linked {
     /// Unique. Kernel and variant, what is in use, the form: `@pooled` has every storage buffer read-write, `@shared` reads its
-    /// input through its output, `+int64` is for devices with 64-bit integers.
+    /// input through its output, `+int64` is for devices with 64-bit integers, `+wide` for those of them that run on the CPU.
     pub name: String,
     /// Language extensions and constants.
     pub header: Header,
@@ -102,14 +102,11 @@ fn listed() -> impl Iterator<Item = Program> {
         .chain(permute::every_program())
         .chain(stats::every_program());
     // Forms for every device come first, so that they represent the others where both would.
-    // Of the wider forms, none is linked for a device that does not multiply wider too.
-    let wider = router::every_wider_program().into_iter().chain(permute::every_wider_program());
-    any.flat_map(|program| [program.clone(), program.on(&with_int64())])
-        .chain(wider.map(|program| program.on(&with_int64())))
+    any.flat_map(|program| [program.clone(), program.on(&with_int64(false)), program.on(&with_int64(true))])
 }
 
-fn with_int64() -> Caps {
-    Caps { int64: true, ..Caps::baseline() }
+fn with_int64(cpu: bool) -> Caps {
+    Caps { int64: true, cpu, ..Caps::baseline() }
 }
 
 #[cfg(test)]
@@ -135,7 +132,7 @@ mod tests {
     fn noise_is_another_program_with_wider_products() {
         for program in listed() {
             let noisy = program.fragments.contains(&PRODUCT_16);
-            assert_eq!(noisy, program.on(&with_int64()).name != program.name, "{}", program.name);
+            assert_eq!(noisy, program.on(&with_int64(false)).name != program.name, "{}", program.name);
             assert_eq!(program.on(&Caps::baseline()).name, program.name);
         }
     }

@@ -326,7 +326,7 @@ impl Dispatch {
     /// The linked WGSL of its dispatch, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> String {
-        self.job.program(self.job.form(self.library.caps(), false)).text(dialect)
+        self.job.program(false).on(self.library.caps()).text(dialect)
     }
 }
 
@@ -369,7 +369,7 @@ impl Combine {
     /// The linked WGSL of its dispatch, for operands in separate buffers.
     #[must_use]
     pub fn wgsl(&self, dialect: Dialect) -> String {
-        self.job.program(self.job.form(self.library.caps(), false)).text(dialect)
+        self.job.program(false).on(self.library.caps()).text(dialect)
     }
 }
 
@@ -378,7 +378,7 @@ impl Combine {
 #[must_use]
 pub fn wgsl(variant: &Variant, choices: u32, dialect: Dialect) -> String {
     let weights = variant.kernel == Kernel::Combine;
-    Job { variant: *variant, choices, weights, accumulate: false }.program(Form::default()).text(dialect)
+    Job { variant: *variant, choices, weights, accumulate: false }.program(false).text(dialect)
 }
 
 fn shaped(what: &'static str, m: &Matrix<'_>, [rows, cols]: [u32; 2]) -> Result<(), BindError> {
@@ -397,15 +397,6 @@ struct Rows<'a> {
     out: Matrix<'a>,
     tokens: u32,
     count: u32,
-}
-
-/// What of operands and device decides which programs run.
-#[derive(Clone, Copy, Debug, Default)]
-struct Form {
-    /// A buffer is read and written: every binding is read-write.
-    write_all: bool,
-    /// Quads are loaded as 64-bit integers.
-    int64: bool,
 }
 
 /// What of a specification decides which programs run.
@@ -444,12 +435,7 @@ impl Job {
         if operands.len() > library.caps().max_storage_buffers as usize {
             return Err(BuildError::TooManyBuffers { operands, available: library.caps().max_storage_buffers });
         }
-        library.built(&self.program(self.form(library.caps(), false))).map(|_| ())
-    }
-
-    fn form(&self, caps: &Caps, write_all: bool) -> Form {
-        // On a GPU there is nothing to win.
-        Form { write_all, int64: caps.cpu && caps.int64 && self.variant.quads }
+        library.built(&self.program(false)).map(|_| ())
     }
 
     fn operands(&self) -> Vec<&'static str> {
@@ -520,13 +506,14 @@ impl Job {
             weights_stride: rows.weights.map_or(0, |weights| weights.stride),
             ..Params::default()
         };
-        let program = if clears { clearing(variant) } else { self.program(self.form(caps, placement.write_all)) };
+        let program = if clears { clearing(variant) } else { self.program(placement.write_all) };
         let built = library.built(&program)?;
         Ok(Bound { steps: vec![step(library.device(), built, &placement, &params, groups)?] })
     }
 
-    /// Everything that decides which machine code runs.
-    fn program(&self, form: Form) -> Program {
+    /// Everything that decides which machine code runs; `write_all`: a buffer is read and written, so that every binding is
+    /// read-write.
+    fn program(&self, write_all: bool) -> Program {
         let Self { variant, weights, accumulate, .. } = *self;
         let keeps = variant.kernel == Kernel::Combine && variant.quads && self.choices <= MAX_KEPT;
         let kept = keeps.then_some(self.choices);
@@ -534,14 +521,12 @@ impl Job {
         if let Some(choices) = kept {
             name = format!("{name}#k{choices}");
         }
-        for (used, suffix) in
-            [(weights, "+weights"), (accumulate, "+accumulate"), (form.int64, "+int64"), (form.write_all, "@pooled")]
-        {
+        for (used, suffix) in [(weights, "+weights"), (accumulate, "+accumulate"), (write_all, "@pooled")] {
             if used {
                 name.push_str(suffix);
             }
         }
-        let access = if form.write_all { Access::ReadWrite } else { Access::Read };
+        let access = if write_all { Access::ReadWrite } else { Access::Read };
         let mut bindings = vec![(0, Access::Uniform), (1, access), (2, Access::ReadWrite), (3, access)];
         bindings.extend(weights.then_some((4, access)));
         Program {
@@ -550,15 +535,14 @@ impl Job {
                 constants: kept.map(|choices| ("CHOICES", choices)).into_iter().collect(),
                 ..Header::default()
             },
-            fragments: self.fragments(kept.is_some(), form),
+            fragments: self.fragments(kept.is_some(), write_all),
             overrides: geometry(variant),
             bindings,
         }
     }
 
-    fn fragments(&self, kept: bool, form: Form) -> Vec<Fragment> {
+    fn fragments(&self, kept: bool, w: bool) -> Vec<Fragment> {
         let Self { variant, weights, accumulate, .. } = *self;
-        let w = form.write_all;
         let mut list = frame();
         list.extend([
             either!(w, "lib/operand_src_read_write", "lib/operand_src_read"),
@@ -579,13 +563,12 @@ impl Job {
             ]),
         }
         if variant.kernel == Kernel::Dispatch && !weights {
-            let [load, store] = words(variant);
-            list.extend([if form.int64 { wider(variant, false) } else { load }, store]);
+            list.extend(words(variant));
             return list;
         }
         list.extend([
             fragment!("lib/permute_values"),
-            if form.int64 { wider(variant, true) } else { source_fragment(variant.input, false, variant.quads) },
+            source_fragment(variant.input, false, variant.quads),
             destination(variant),
         ]);
         for (dtype, fragment) in [(Dtype::F16, fragment!("lib/half")), (Dtype::Bf16, fragment!("lib/brain"))] {
@@ -634,17 +617,6 @@ fn words(variant: Variant) -> [Fragment; 2] {
     }
 }
 
-/// Loads of quads by 64-bit integers, as numbers or as words.
-fn wider(variant: Variant, values: bool) -> Fragment {
-    match (variant.input, values) {
-        (Dtype::F32, true) => fragment!("lib/src_f32_x4_int64"),
-        (Dtype::F16, true) => fragment!("lib/src_f16_x4_int64"),
-        (Dtype::Bf16, true) => fragment!("lib/src_bf16_x4_int64"),
-        (Dtype::F32, false) => fragment!("lib/src_w32_x4_int64"),
-        (_, false) => fragment!("lib/src_w16_x4_int64"),
-    }
-}
-
 /// Stores of numbers, rounded to the output's type.
 fn destination(variant: Variant) -> Fragment {
     match (variant.output, variant.quads) {
@@ -674,16 +646,9 @@ fn reload(variant: Variant) -> Fragment {
 pub(crate) fn every_program() -> Vec<Program> {
     let mut programs: Vec<_> = Variant::all().map(clearing).collect();
     for job in every_job() {
-        programs.extend([false, true].map(|write_all| job.program(Form { write_all, int64: false })));
+        programs.extend([false, true].map(|write_all| job.program(write_all)));
     }
     programs
-}
-
-/// The same for CPU adapters with 64-bit integers, which browsers do not know.
-#[cfg(feature = "conformance")]
-pub(crate) fn every_wider_program() -> Vec<Program> {
-    let quads = every_job().filter(|job| job.variant.quads);
-    quads.flat_map(|job| [false, true].map(|write_all| job.program(Form { write_all, int64: true }))).collect()
 }
 
 #[cfg(feature = "conformance")]

@@ -42,9 +42,9 @@ mod variant;
 
 use params::Params;
 pub use preset::Preset;
-use sources::{Form, program};
 #[cfg(feature = "conformance")]
-pub(crate) use sources::{every_program, every_wider_program};
+pub(crate) use sources::every_program;
+use sources::{Form, program};
 pub use variant::{Schedule, Variant};
 
 use super::place::{Operand, Placement, grid, place};
@@ -446,10 +446,8 @@ impl Router {
     }
 
     fn program(&self, experts: u32, bias_in_quads: bool, write_all: bool) -> Program {
-        let (caps, quads) = (self.library.caps(), self.variant.quads);
-        let bias_quads = quads && bias_in_quads && self.spec.options.bias.is_some();
-        let int64 = caps.cpu && caps.int64 && quads;
-        program(&self.spec, &self.variant, experts, Form { write_all, bias_quads, int64 })
+        let bias_quads = self.variant.quads && bias_in_quads && self.spec.options.bias.is_some();
+        program(&self.spec, &self.variant, experts, Form { write_all, bias_quads })
     }
 
     fn check(&self, operands: &Operands<'_>) -> Result<(), BindError> {

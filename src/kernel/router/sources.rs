@@ -57,12 +57,10 @@ pub(super) struct Form {
     pub write_all: bool,
     /// The bias is loaded in quads too.
     pub bias_quads: bool,
-    /// Quads are loaded by 64-bit integers: half as many loads, where a load costs as much however wide it is.
-    pub int64: bool,
 }
 
 pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, form: Form) -> Program {
-    let Form { write_all, bias_quads, int64 } = form;
+    let Form { write_all, bias_quads } = form;
     let o = &spec.options;
     let row = variant.schedule == Schedule::Row;
     let mut name = format!("{variant}+k{}+{}", spec.choices, spec.scoring.name());
@@ -97,7 +95,6 @@ pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, form: Form) 
         }
     }
     add(bias_quads, "+quads");
-    add(int64, "+int64");
     add(write_all, "@pooled");
     let access = |written| if written || write_all { Access::ReadWrite } else { Access::Read };
     let mut bindings = vec![(0, Access::Uniform)];
@@ -116,7 +113,7 @@ pub(super) fn program(spec: &Spec, variant: &Variant, experts: u32, form: Form) 
 }
 
 fn fragments(spec: &Spec, variant: &Variant, form: Form) -> Vec<Fragment> {
-    let Form { write_all: w, bias_quads, int64 } = form;
+    let Form { write_all: w, bias_quads } = form;
     let (o, row) = (&spec.options, variant.schedule == Schedule::Row);
     let (rank, weigh) = (rank(spec), weigh(spec));
     let mut list = vec![fragment!("lib/router_params"), fragment!("lib/lane"), fragment!("lib/stream")];
@@ -167,11 +164,7 @@ fn fragments(spec: &Spec, variant: &Variant, form: Form) -> Vec<Fragment> {
         Some(Bias::Score) => list.push(fragment!("lib/router_bias_score")),
     }
     if o.bias.is_some() {
-        list.push(match (bias_quads, int64) {
-            (false, _) => fragment!("lib/router_bias_x1"),
-            (true, false) => fragment!("lib/router_bias_x4"),
-            (true, true) => fragment!("lib/router_bias_int64"),
-        });
+        list.push(either!(bias_quads, "lib/router_bias_x4", "lib/router_bias_x1"));
     }
     match o.noise {
         None => list.extend([fragment!("lib/router_noise_off"), fragment!("lib/router_stream_off")]),
@@ -187,16 +180,13 @@ fn fragments(spec: &Spec, variant: &Variant, form: Form) -> Vec<Fragment> {
     list.push(either!(o.map, "lib/router_map_on", "lib/router_map_off"));
     list.push(either!(o.valid, "lib/router_valid_on", "lib/router_valid_off"));
     list.push(either!(variant.quads, "lib/router_tail_off", "lib/router_tail_on"));
-    list.extend(match (variant.input, variant.quads, int64) {
-        (Dtype::F32, true, true) => [fragment!("lib/src_f32_x4_int64"), fragment!("lib/one_f32_int64")],
-        (Dtype::F16, true, true) => [fragment!("lib/src_f16_x4_int64"), fragment!("lib/one_half_int64")],
-        (Dtype::Bf16, true, true) => [fragment!("lib/src_bf16_x4_int64"), fragment!("lib/one_brain_int64")],
-        (Dtype::F32, true, false) => [fragment!("lib/src_f32_x4"), fragment!("lib/one_f32_x4")],
-        (Dtype::F16, true, false) => [fragment!("lib/src_f16_x4"), fragment!("lib/one_half_x4")],
-        (Dtype::Bf16, true, false) => [fragment!("lib/src_bf16_x4"), fragment!("lib/one_brain_x4")],
-        (Dtype::F32, false, _) => [fragment!("lib/src_f32_x1"), fragment!("lib/one_f32_x1")],
-        (Dtype::F16, false, _) => [fragment!("lib/src_f16_x1"), fragment!("lib/one_element")],
-        (Dtype::Bf16, false, _) => [fragment!("lib/src_bf16_x1"), fragment!("lib/one_element")],
+    list.extend(match (variant.input, variant.quads) {
+        (Dtype::F32, true) => [fragment!("lib/src_f32_x4"), fragment!("lib/one_f32_x4")],
+        (Dtype::F16, true) => [fragment!("lib/src_f16_x4"), fragment!("lib/one_half_x4")],
+        (Dtype::Bf16, true) => [fragment!("lib/src_bf16_x4"), fragment!("lib/one_brain_x4")],
+        (Dtype::F32, false) => [fragment!("lib/src_f32_x1"), fragment!("lib/one_f32_x1")],
+        (Dtype::F16, false) => [fragment!("lib/src_f16_x1"), fragment!("lib/one_element")],
+        (Dtype::Bf16, false) => [fragment!("lib/src_bf16_x1"), fragment!("lib/one_element")],
     });
     match variant.input {
         Dtype::F32 => {}
@@ -219,20 +209,9 @@ fn fragments(spec: &Spec, variant: &Variant, form: Form) -> Vec<Fragment> {
     list
 }
 
-/// Programs of every variant, each with some options, all options among them; every form without 64-bit integers.
+/// Programs of every variant, each with some options, all options among them.
 #[cfg(feature = "conformance")]
 pub(crate) fn every_program() -> Vec<Program> {
-    programs(false)
-}
-
-/// The same with them.
-#[cfg(feature = "conformance")]
-pub(crate) fn every_wider_program() -> Vec<Program> {
-    programs(true)
-}
-
-#[cfg(feature = "conformance")]
-fn programs(int64: bool) -> Vec<Program> {
     use super::{Groups, LEAST_SUM, Options, Shape};
 
     let none = Options::default();
@@ -253,7 +232,7 @@ fn programs(int64: bool) -> Vec<Program> {
         Options { noise: Some(Noise::Gumbel), groups: groups(GroupScore::Max), ..none },
     ];
     let mut programs = Vec::new();
-    for (n, variant) in Variant::all().filter(|v| v.quads || !int64).enumerate() {
+    for (n, variant) in Variant::all().enumerate() {
         for (i, options) in options.into_iter().enumerate() {
             for (j, scoring) in Scoring::ALL.into_iter().enumerate() {
                 let choices = [1, 4, 7, 9, 16][(n + i + j) % 5];
@@ -272,7 +251,7 @@ fn programs(int64: bool) -> Vec<Program> {
                 for write_all in [false, true] {
                     if all || (n + i + j).is_multiple_of(11) {
                         let bias_quads = variant.quads && spec.options.bias.is_some() && j % 2 == 0;
-                        programs.push(program(&spec, &variant, 64, Form { write_all, bias_quads, int64 }));
+                        programs.push(program(&spec, &variant, 64, Form { write_all, bias_quads }));
                     }
                 }
             }

@@ -66,21 +66,29 @@ pub fn raw(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer
     Raw { pipeline: pipeline.clone(), group, groups }
 }
 
+/// Invocations of a workgroup, quads of an invocation, and whether they are read as 64-bit integers, as the library's kernels do
+/// on the CPU.
+const READS: [(u32, u32, bool); 6] =
+    [(8, 128, false), (8, 1024, false), (256, 4, false), (256, 16, false), (8, 128, true), (8, 1024, true)];
+
 /// The fastest of some kernels that only read, on these buffers of so many bytes each.
 pub fn fastest_read(gpu: &Gpu, plan: &Plan, sources: &[wgpu::Buffer], bytes: u64) -> Result<(String, Runner), Failure> {
     let mut all = Vec::new();
-    for (width, quads) in [(8_u32, 128_u32), (8, 1024), (256, 4), (256, 16)] {
-        if width > gpu.library.caps().max_invocations {
+    let caps = gpu.library.caps();
+    for (width, quads, int64) in READS {
+        if width > caps.max_invocations || (int64 && !(caps.int64 && caps.cpu)) {
             continue;
         }
         let constants = [("WIDTH", f64::from(width)), ("QUADS", f64::from(quads))];
-        let pipeline = pipeline(gpu, "read", include_str!("read.wgsl"), &constants);
+        let text = if int64 { include_str!("read_int64.wgsl") } else { include_str!("read.wgsl") };
+        let pipeline = pipeline(gpu, "read", text, &constants);
         let groups = (bytes / 16).div_ceil(u64::from(width * quads)).max(1);
         let side = groups.min(65_535);
         let grid = [side as u32, groups.div_ceil(side) as u32];
         let dst = gpu.allocate(u64::from(grid[0]) * u64::from(grid[1]) * u64::from(width) * 4)?;
         let turns = sources.iter().map(|src| Box::new(raw(gpu, &pipeline, &[src, &dst], grid)) as Box<dyn Turn>);
-        all.push((format!("read/f32/baseline/w{width}q{quads}/x4"), Runner::new(turns.collect(), bytes)));
+        let wide = if int64 { "+wide" } else { "" };
+        all.push((format!("read/f32/baseline/w{width}q{quads}/x4{wide}"), Runner::new(turns.collect(), bytes)));
     }
     fastest(gpu, plan, all)?.ok_or_else(|| Failure::error("no kernel reads on this adapter"))
 }
