@@ -77,6 +77,14 @@ pub const EQUIVALENT: &[(&str, &str)] = &[
     ("softmax_scale@7:16", SURPLUS),
     ("softmax_sum@7:9", SURPLUS),
     ("plan_count_group@8:14", SURPLUS),
+    (
+        "lib/plan_blocks_on@9:27",
+        "the next invocation writes the same there; the last one writes behind the binding, which this device discards",
+    ),
+    (
+        "lib/plan_counters_shared@21:34",
+        "0 is added to the next tile's first counters: two invocations at once, where subgroups are not in step",
+    ),
     ("plan_scan@7:5", "barriers of memory alone: this device runs a workgroup on one core"),
     ("lib/router_row_groups@35:5", "rows of one subgroup, which runs in step here"),
     (

@@ -185,12 +185,14 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
         (serial, 70_000, 71, 1, Fill::Single, 0, Some((69_999, Priority::KMajor))),
         (group, 70_000, 71, 1, Fill::Zipf, 0, None),
         (group, 9_000, 160, 2, Fill::Mixed, 16, Some((250, Priority::BatchPrioritised))),
+        // All blocks that there can be are used: nothing behind the last one may be.
+        (serial, 64, 1, 1, Fill::Uniform, 16, None),
     ];
     let long = long.into_iter().map(|(variant, tokens, experts, k, fill, block, capacity)| {
         let capacity = capacity.map(|(slots, priority)| Capacity { slots, priority });
         Case { variant, tokens, experts, k, fill, block, capacity, extras: true, tight: true }
     });
-    small.filter(|case| case.variant.takes(&case.spec(), case.tokens)).chain(long)
+    long.chain(small.filter(|case| case.variant.takes(&case.spec(), case.tokens)))
 }
 
 const ARGUMENTS: Arguments = Arguments { rows_per_group: 7, y: 3 };
