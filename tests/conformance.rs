@@ -1,6 +1,6 @@
 //! The conformance suite on every adapter of this machine, and on the suite itself.
 
-use onesum::conformance::{Case, Fault, Outcome, Profile, cases, run_case, run_cases};
+use onesum::conformance::{Case, Fault, Filter, Outcome, Profile, cases, run, run_case, run_cases};
 use onesum::host::{Gpu, adapters};
 use onesum::softmax::{Dtype, Tier};
 use onesum::{Caps, Library};
@@ -10,11 +10,13 @@ use onesum::{Caps, Library};
 fn standard_profile_on_every_adapter() {
     let all = adapters();
     assert!(!all.is_empty(), "no adapter: tools/test installs one");
+    let patterns = vec!["softmax".parse().unwrap()];
+    let filter = &Filter { patterns, profile: Profile::Standard, ..Filter::default() };
     let reports = std::thread::scope(|scope| {
         let one = |adapter| {
             let gpu = Gpu::of(adapter).unwrap();
             let name = format!("{} ({:?}, {})", gpu.info.name, gpu.info.backend, gpu.info.driver_info);
-            (name, run_cases(&gpu, cases(Profile::Standard), |_, _| {}))
+            (name, run(&gpu.device, &gpu.queue, filter).unwrap())
         };
         let threads: Vec<_> = all.iter().map(|adapter| scope.spawn(move || one(adapter))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()

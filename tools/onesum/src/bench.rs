@@ -26,10 +26,11 @@ use onesum::host::Gpu;
 
 use crate::device;
 use crate::failure::Failure;
+use crate::run::paths::{self, named};
 use crate::tensor::Files;
 use crate::terminal::say;
 use definitions::{Case, Check, Definition, Preset, Size, Types, Work};
-use record::Report;
+use record::{Report, Status};
 use rounds::{Outcome, Plan};
 use select::Wish;
 
@@ -173,12 +174,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Some(Records::Report(args)) => return splice::run(args),
         None => {}
     }
-    for path in [&args.json, &args.csv, &args.markdown].into_iter().flatten() {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-        if folder.is_some_and(|f| !f.is_dir()) {
-            return Err(Failure::error(format!("{}: cannot write: there is no such folder", path.display())));
-        }
-    }
+    let inputs = [named("--tuning", args.choice.tuning.as_ref()), named("--definitions", args.definitions.as_ref())];
+    let outputs = [("--json", &args.json), ("--csv", &args.csv), ("--markdown", &args.markdown)];
+    paths::check(&inputs, &outputs.map(|(what, path)| named(what, path.as_ref())))?;
     let chosen = args.chosen()?;
     if args.list {
         return say(&list(&chosen));
@@ -189,7 +187,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let cases: Vec<_> = chosen.iter().flat_map(Definition::cases).collect();
     let mut records = Vec::new();
     for (number, case) in (1..).zip(&cases) {
-        if let Some(why) = too_large(&gpu, case) {
+        let permutes = matches!(case.definition.work, Work::Permute(_));
+        if let Some(why) = too_large(&gpu, case.size, case.types, permutes) {
             say(&format!("\n{}: not run: {why}\n", case.name()))?;
             continue;
         }
@@ -220,6 +219,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         files.text(path, &markdown::document(&report))?;
     }
     files.commit()?;
+    if report.results.iter().all(|record| record.is_yardstick() || record.status == Status::Refused) {
+        return Err(Failure::error("nothing that was asked for runs here"));
+    }
     if report.wrong() > 0 {
         return Err(Failure::OutsideBudget(format!("{} results are outside their error budget", report.wrong())));
     }
@@ -242,11 +244,11 @@ fn list(chosen: &[Definition]) -> String {
 }
 
 /// Why the operands of a case are more than this device takes, if they are.
-fn too_large(gpu: &Gpu, case: &Case<'_>) -> Option<String> {
-    let Size { rows, cols, choices } = case.size;
-    let width = case.types.input.bytes().max(case.types.output.bytes());
+pub fn too_large(gpu: &Gpu, size: Size, types: Types, permutes: bool) -> Option<String> {
+    let Size { rows, cols, choices } = size;
+    let width = types.input.bytes().max(types.output.bytes());
     // A permutation has a row for each choice.
-    let times = if matches!(case.definition.work, Work::Permute(_)) { choices.max(1) } else { 1 };
+    let times = if permutes { choices.max(1) } else { 1 };
     let needed = u64::from(rows).saturating_mul(u64::from(cols)).saturating_mul(u64::from(times) * width);
     let most = gpu.library.caps().max_binding_bytes.min(gpu.device.limits().max_buffer_size);
     (needed > most).then(|| format!("a matrix of {needed} bytes, where this device binds at most {most}"))

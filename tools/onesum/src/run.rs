@@ -346,6 +346,9 @@ fn check_output(args: &SoftmaxArgs, output: Dtype) -> Result<(), Failure> {
 
 /// There must be a folder for a file that is to be written.
 fn check_folder(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Err(named(path, "cannot write: it is a folder"));
+    }
     match path.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
         Some(folder) => Err(named(path, format!("cannot write: there is no folder {}", folder.display()))),
         None => Ok(()),

@@ -15,8 +15,9 @@ use onesum::host::Gpu;
 use onesum::softmax::Dtype;
 use onesum::tuning::{Adapter, Entry, Sizes, Tunable, Tuning};
 
-use crate::bench::definitions::Size;
+use crate::bench::definitions::{Size, Types};
 use crate::bench::rounds::{Plan, Runner, Spread, Standing};
+use crate::bench::too_large;
 use crate::failure::Failure;
 use crate::tensor::{self, Files};
 use crate::terminal::say;
@@ -252,6 +253,12 @@ impl<'a> Tuner<'a> {
             for shape in shapes {
                 let spec = spec(shape, dtype);
                 self.bar.set_message(format!("{} {}", kernel.name(), title(&spec.sizes())));
+                let permutes = matches!(kernel, Kernel::Dispatch | Kernel::Combine);
+                if let Some(why) = too_large(self.gpu, shape, Types::both(dtype), permutes) {
+                    self.say(&format!("  {:18} not run: {why}\n", title(&spec.sizes())))?;
+                    (self.left, share.left) = (self.left - 1, share.left - 1);
+                    continue;
+                }
                 if let Some(best) = self.one(kernel, &spec, shape, field, &share)? {
                     measured.push((spec.sizes(), best));
                 }

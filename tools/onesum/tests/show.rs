@@ -198,7 +198,7 @@ fn bench_takes_variants() {
     let said = named("8x12", "rows/bf16-f16/baseline/w8l1k8");
     assert!(said.contains("softmax/rows/bf16-f16/baseline/w8l1k8/x4"), "{said}");
     assert!(bad(&["bench", "nonsense"], 1).contains("no definition's name contains"));
-    assert!(bad(&["bench", "--json", "no/such/folder.json"], 1).contains("no such folder"));
+    assert!(bad(&["bench", "--json", "no/such/folder.json"], 1).contains("there is no folder"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::terminal::say;
 const HELP: &str = "\
 Examples:
   onesum bench --json bench.json
-  onesum bench report bench.json --into README.md --into docs/performance.md
+  onesum bench report bench.json --into README.md --into docs/performance.md      of the definitions that the markers name
   onesum bench report bench.json --into README.md --check        changes nothing; exit code 1 if a table is out of date
 
 A document has markers, each alone on its line, and what is between them is replaced:
