@@ -1,5 +1,7 @@
 //! What a device offers, as plain data.
 
+use crate::BuildError;
+
 /// What a device offers, as far as the choice of a variant depends on it.
 ///
 /// Plain data: it can be written down, compared and made up, so that [`Variant::select`] can be asked about
@@ -35,6 +37,15 @@ pub struct Caps {
 }
 
 impl Caps {
+    /// Whether one dispatch can have these operands, each in a storage buffer.
+    pub(crate) fn check_buffers(&self, operands: Vec<&'static str>) -> Result<(), BuildError> {
+        let available = self.max_storage_buffers;
+        if operands.len() > available as usize {
+            return Err(BuildError::TooManyBuffers { operands, available });
+        }
+        Ok(())
+    }
+
     /// What `device` was created with: not all that its adapter could do.
     #[must_use]
     pub fn of(device: &wgpu::Device) -> Self {

@@ -137,6 +137,33 @@ mod tests {
         }
     }
 
+    /// A file that moves quads and its twin for 64-bit integers offer the same functions and names, and none is forgotten.
+    #[test]
+    fn twins_offer_the_same() {
+        let offers = |fragment: &Fragment| -> Vec<String> {
+            let head = |line: &&str| line.starts_with("fn ") || line.starts_with("alias ");
+            let name = |line: &str| line.split(" =").next().unwrap_or_default().to_owned();
+            fragment.text.lines().filter(head).map(name).collect()
+        };
+        let mut changed = HashSet::new();
+        for program in listed() {
+            let wide = program.on(&with_int64(true));
+            for (before, after) in program.fragments.iter().zip(&wide.fragments).filter(|(a, b)| a != b) {
+                assert_eq!(offers(before), offers(after), "{} and {}", before.name, after.name);
+                assert!(!before.name.ends_with("_int64") && after.name != before.name);
+                changed.insert(before.name);
+            }
+            let narrow = |f: &&Fragment| {
+                ["lib/src_", "lib/dst_", "lib/reload_"].iter().any(|kind| f.name.starts_with(kind))
+                    && f.name.ends_with("_x4")
+                    && !f.name.contains("f16n")
+            };
+            assert_eq!(wide.fragments.iter().find(narrow), None, "{}", wide.name);
+        }
+        // All moves, and the products.
+        assert_eq!(changed.len(), 17 + 1);
+    }
+
     /// Few, and no two files that meet are missed, by compilers without 64-bit integers neither.
     #[test]
     fn representatives_show_every_two_files_together() {

@@ -402,10 +402,7 @@ impl ExpertChoice {
             return Err(BuildError::Unsupported { variant: variant.to_string(), why });
         }
         for &stage in Stage::of(spec) {
-            let operands: Vec<_> = stage.buffers(spec).into_iter().map(|(what, ..)| what).collect();
-            if operands.len() > caps.max_storage_buffers as usize {
-                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
-            }
+            caps.check_buffers(stage.buffers(spec).into_iter().map(|(what, ..)| what).collect())?;
             library.built(&program(spec, variant, stage, false))?;
         }
         Ok(Self { library: library.clone(), spec: spec.clone(), variant })

@@ -431,10 +431,7 @@ impl Job {
             let got = self.choices.to_string();
             return Err(BuildError::BadOption { what: "choices", expected: "from 1 to 1024", got });
         }
-        let operands = self.operands();
-        if operands.len() > library.caps().max_storage_buffers as usize {
-            return Err(BuildError::TooManyBuffers { operands, available: library.caps().max_storage_buffers });
-        }
+        library.caps().check_buffers(self.operands())?;
         library.built(&self.program(false)).map(|_| ())
     }
 

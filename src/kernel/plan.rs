@@ -188,10 +188,7 @@ impl Spec {
             return Err(BuildError::Unsupported { variant: variant.to_string(), why });
         }
         for (stage, _) in sources::steps(self, variant, self.tokens) {
-            let operands: Vec<_> = stage.buffers(self).into_iter().map(|(what, ..)| what).collect();
-            if operands.len() > caps.max_storage_buffers as usize {
-                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
-            }
+            caps.check_buffers(stage.buffers(self).into_iter().map(|(what, ..)| what).collect())?;
         }
         Ok(())
     }

@@ -391,10 +391,7 @@ impl Router {
             let why = "its element type is not that of the specification";
             return Err(BuildError::Unsupported { variant: variant.to_string(), why });
         }
-        let operands: Vec<_> = spec.buffers().into_iter().map(|(what, ..)| what).collect();
-        if operands.len() > caps.max_storage_buffers as usize {
-            return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
-        }
+        caps.check_buffers(spec.buffers().into_iter().map(|(what, ..)| what).collect())?;
         variant.fits(caps, spec, spec.shape.cols)?;
         let router = Self { library: library.clone(), spec: spec.clone(), variant };
         library.built(&router.program(spec.shape.cols, true, false))?;

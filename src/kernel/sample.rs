@@ -333,10 +333,7 @@ impl Spec {
             return Err(BuildError::BadOption { what: "scale", expected: "finite", got: s.to_string() });
         }
         for &stage in Stage::of(variant.schedule, self) {
-            let operands: Vec<_> = stage.buffers(self.options).into_iter().map(|(what, ..)| what).collect();
-            if operands.len() > caps.max_storage_buffers as usize {
-                return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
-            }
+            caps.check_buffers(stage.buffers(self.options).into_iter().map(|(what, ..)| what).collect())?;
         }
         Ok(())
     }

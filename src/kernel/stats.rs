@@ -332,10 +332,7 @@ impl Stats {
             let why = "its element type is not that of the specification";
             return Err(BuildError::Unsupported { variant: variant.to_string(), why });
         }
-        let operands = vec!["src", "experts", "weights", "state"];
-        if operands.len() > caps.max_storage_buffers as usize {
-            return Err(BuildError::TooManyBuffers { operands, available: caps.max_storage_buffers });
-        }
+        caps.check_buffers(vec!["src", "experts", "weights", "state"])?;
         let stats = Self { library: library.clone(), spec: spec.clone(), variant };
         for &stage in stats.stages() {
             stats.built(stage, false)?;

@@ -91,13 +91,8 @@ impl Stage {
 
     /// Whether a device with these capabilities has as many bindings.
     pub fn check(self, spec: &Spec, form: Form, caps: &Caps) -> Result<(), BuildError> {
-        let available = caps.max_storage_buffers;
-        let bindings = self.bindings(spec, form);
-        let operands: Vec<_> = bindings.into_iter().filter(|b| b.what != "params").map(|b| b.what).collect();
-        if operands.len() > available as usize {
-            return Err(BuildError::TooManyBuffers { operands, available });
-        }
-        Ok(())
+        let bindings = self.bindings(spec, form).into_iter();
+        caps.check_buffers(bindings.filter(|b| b.what != "params").map(|b| b.what).collect())
     }
 
     /// The caller's operands that go to its bindings.

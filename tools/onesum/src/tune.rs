@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use onesum::host::Gpu;
 use onesum::softmax::Dtype;
-use onesum::tuning::{Adapter, Entry, Sizes, Tunable, Tuning};
+use onesum::tuning::{Adapter, Entry, Sizes, Tunable, Tuning, Variants};
 
 use crate::bench::definitions::{Size, Types};
 use crate::bench::rounds::{Plan, Runner, Spread, Standing};
@@ -116,6 +116,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let tuning = tuner.tune()?;
     tuner.bar.finish_and_clear();
     tuner.sum_up()?;
+    if tuning.variants == Variants::default() && tuner.wrong.is_empty() && tuner.left_out == 0 {
+        return Err(Failure::error("nothing was measured: no variant runs here with these shapes"));
+    }
     if to_stdout {
         say(&tuning.to_toml())?;
     } else {

@@ -199,6 +199,11 @@ fn bench_takes_variants() {
     assert!(said.contains("softmax/rows/bf16-f16/baseline/w8l1k8/x4"), "{said}");
     assert!(bad(&["bench", "nonsense"], 1).contains("no definition's name contains"));
     assert!(bad(&["bench", "--json", "no/such/folder.json"], 1).contains("there is no folder"));
+    assert!(bad(&["bench", "--json", "."], 1).contains("it is a folder"));
+    let folder = Folder::new();
+    let text = "[[bench]]\nname = 'mine'\nkernel = 'softmax'\nshapes = ['4x8']\noptions = { scale = inf }\n";
+    let mine = folder.write("mine.toml", text.as_bytes());
+    assert!(bad(&["bench", "--definitions", &mine], 1).contains("nothing that was asked for runs here"));
 }
 
 #[test]

@@ -93,6 +93,9 @@ fn what_makes_no_sense_leaves_the_file_alone() {
         (&["--dtype", "f64", "--kernel", "softmax"], 2, "f64"),
         (&["--budget-seconds", "0"], 2, "budget"),
         (&["--kernel", "router", "--shape", "4x8x9"], 1, "choices must be at most the number of experts"),
+        (&["--kernel", "softmax", "dispatch", "stats", "--shape", "4294967295x4294967295x8"], 2, "two numbers"),
+        (&["--kernel", "softmax", "sample", "--shape", "4294967295x4294967295"], 1, "nothing was measured"),
+        (&["--kernel", "dispatch", "stats", "--shape", "4294967295x4294967295x8"], 1, "nothing was measured"),
         (&["--kernel", "softmax", "--adapter", "no such adapter"], 1, "no adapter matches"),
     ] {
         let said = bad(&[&["tune", "-o", &file], more].concat(), code);

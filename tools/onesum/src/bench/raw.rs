@@ -80,7 +80,11 @@ pub fn fastest_read(gpu: &Gpu, plan: &Plan, sources: &[wgpu::Buffer], bytes: u64
             continue;
         }
         let constants = [("WIDTH", f64::from(width)), ("QUADS", f64::from(quads))];
-        let text = if int64 { include_str!("read_int64.wgsl") } else { include_str!("read.wgsl") };
+        let text = if int64 {
+            concat!(include_str!("read_int64.wgsl"), include_str!("read.wgsl"))
+        } else {
+            concat!(include_str!("read_f32.wgsl"), include_str!("read.wgsl"))
+        };
         let pipeline = pipeline(gpu, "read", text, &constants);
         let groups = (bytes / 16).div_ceil(u64::from(width * quads)).max(1);
         let side = groups.min(65_535);

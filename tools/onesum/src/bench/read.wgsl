@@ -2,8 +2,8 @@
 override WIDTH: u32 = 8;
 override QUADS: u32 = 128;      // that one invocation reads
 
-@group(0) @binding(0) var<storage, read> src: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> dst: array<f32>;
+@group(0) @binding(0) var<storage, read> src: array<Quad>;
+@group(0) @binding(1) var<storage, read_write> dst: array<u32>;
 
 @compute @workgroup_size(WIDTH)
 fn main(
@@ -14,10 +14,10 @@ fn main(
     let index = group.y * groups.x + group.x;
     let first = index * WIDTH * QUADS;
     let end = min(first + WIDTH * QUADS, arrayLength(&src));
-    var a = vec4(0.0);
-    var b = vec4(0.0);
-    var c = vec4(0.0);
-    var d = vec4(0.0);
+    var a = Quad();
+    var b = Quad();
+    var c = Quad();
+    var d = Quad();
     var q = first + local;
     for (; q + 3u * WIDTH < end; q += 4u * WIDTH) {
         a += src[q];
@@ -28,5 +28,5 @@ fn main(
     for (; q < end; q += WIDTH) {
         a += src[q];
     }
-    dst[index * WIDTH + local] = dot(a + b + c + d, vec4(1.0));
+    dst[index * WIDTH + local] = one_of(a + b + c + d);
 }
