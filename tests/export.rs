@@ -251,7 +251,7 @@ fn files_are_enough_and_judge() {
     let done = export(&gpu, trials(), &dir).unwrap();
     println!("{done}\n{:?}", start.elapsed());
     assert_eq!(done.failed, []);
-    assert!(done.exported >= 50, "{}", done.exported);
+    assert!(done.exported >= 40, "{}", done.exported);
     let files = Files::read(&dir);
     assert_eq!(files.index["format"], conformance::FORMAT);
     assert_eq!(files.cases().len(), done.exported);

@@ -33,7 +33,7 @@ install_packages() {
         exit 1
     fi
     if [ "$(id -u)" != 0 ]; then
-        if ! sudo -n true 2>/dev/null; then
+        if ! can_install; then
             say "$what: run  sudo apt-get install $*  and try again"
             exit 1
         fi
@@ -48,15 +48,28 @@ install_packages() {
     ) 9>"${TMPDIR:-/tmp}/onesum-install-$(id -u).lock"
 }
 
-# With an adapter, nothing. With none, the software Vulkan driver: installed where that is allowed, named where not.
-# $1: the built program, which knows best whether there is an adapter.
+can_install() {
+    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+}
+
+# With an adapter, nothing. With none, the software Vulkan driver: installed where that is allowed, named where not. A CPU through GL
+# counts as none where the driver can be installed: without subgroups, f16 and 64-bit integers most variants do not run on it.
+# $1: the built program, which knows best what there is.
 need_adapter() {
-    if "$1" info >/dev/null 2>&1; then return; fi
-    if ! command -v apt-get >/dev/null; then
-        say "no adapter that can compute: install a Vulkan driver; Mesa's lavapipe runs on any CPU"
+    local adapters what="no adapter that can compute"
+    adapters="$("$1" info 2>/dev/null | grep -E '^[0-9]+: ' || true)"
+    if [ -n "$adapters" ]; then
+        if grep -qv ', cpu, gl,' <<<"$adapters"; then return; fi
+        what="no adapter but a CPU through GL"
+        if ! can_install; then
+            say "$what: going on with it"
+            return
+        fi
+    elif ! command -v apt-get >/dev/null; then
+        say "$what: install a Vulkan driver; Mesa's lavapipe runs on any CPU"
         exit 1
     fi
-    install_packages "no adapter that can compute" mesa-vulkan-drivers libvulkan1
+    install_packages "$what" mesa-vulkan-drivers libvulkan1
     if ! "$1" info >/dev/null 2>&1; then
         say "still no adapter; this is what onesum info says:"
         "$1" info

@@ -43,7 +43,16 @@ pub(super) fn random_name(random: &mut Random, name: &str) -> String {
         room /= fresh.max(1);
         fresh.to_string()
     };
-    let pairs: Vec<_> = pairs.iter().map(|&(key, value)| (key, draw(value))).collect();
+    let mut pairs: Vec<_> = pairs.iter().map(|&(key, value)| (key, draw(value))).collect();
+    // More choices than there are experts are refused, and a refusal tries nothing.
+    let size_of = |pairs: &[(&str, String)], key| pairs.iter().find(|pair| pair.0 == key)?.1.parse::<u32>().ok();
+    if let Some(experts) = size_of(&pairs, "experts") {
+        for (key, choices) in &mut pairs {
+            if *key == "k" && choices.parse::<u32>().is_ok_and(|k| k > experts) {
+                *choices = experts.to_string();
+            }
+        }
+    }
     put_together(variant, &pairs)
 }
 

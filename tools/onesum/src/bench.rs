@@ -18,7 +18,7 @@ mod splice;
 mod variants;
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use onesum::conformance::Adapter;
@@ -26,7 +26,7 @@ use onesum::host::Gpu;
 
 use crate::device;
 use crate::failure::Failure;
-use crate::run::paths::{self, named};
+use crate::run::paths::{self, is_stdout, named, named_output};
 use crate::tensor::Files;
 use crate::terminal::say;
 use definitions::{Case, Check, Definition, Preset, Size, Types, Work};
@@ -93,13 +93,13 @@ pub struct Args {
     /// Definitions from this file instead of those that are built in
     #[arg(long, value_name = "FILE")]
     definitions: Option<PathBuf>,
-    /// Write records as JSON
+    /// Write records as JSON (`-`: to standard output, instead of tables)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write records as CSV
+    /// Write records as CSV (`-`: to standard output, instead of tables)
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Write the tables as Markdown
+    /// Write the tables as Markdown (`-`: to standard output)
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// Adapter, by its number or a part of its name (`onesum info`)
@@ -176,20 +176,25 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let inputs = [named("--tuning", args.choice.tuning.as_ref()), named("--definitions", args.definitions.as_ref())];
     let outputs = [("--json", &args.json), ("--csv", &args.csv), ("--markdown", &args.markdown)];
-    paths::check(&inputs, &outputs.map(|(what, path)| named(what, path.as_ref())))?;
+    let to_stdout = outputs.iter().filter(|(_, path)| path.as_deref().is_some_and(is_stdout)).count();
+    if to_stdout > 1 {
+        return Err(Failure::usage("only one of --json, --csv and --markdown can go to standard output"));
+    }
+    let tell = |text: &str| if to_stdout == 0 { say(text) } else { Ok(()) };
+    paths::check(&inputs, &outputs.map(|(what, path)| named_output(what, path.as_ref())))?;
     let chosen = args.chosen()?;
     if args.list {
         return say(&list(&chosen));
     }
     let gpu = args.choice.open(args.adapter.as_deref())?;
     let mut plan = Plan::new(&gpu, args.preset_run() == Some(Preset::Quick), args.repeats)?;
-    say(&format!("{}\n{}\n", Adapter::new(&gpu.info).line(), plan.line()))?;
+    tell(&format!("{}\n{}\n", Adapter::new(&gpu.info).line(), plan.line()))?;
     let cases: Vec<_> = chosen.iter().flat_map(Definition::cases).collect();
     let mut records = Vec::new();
     for (number, case) in (1..).zip(&cases) {
         let permutes = matches!(case.definition.work, Work::Permute(_));
         if let Some(why) = too_large(&gpu, case.size, case.types, permutes) {
-            say(&format!("\n{}: not run: {why}\n", case.name()))?;
+            tell(&format!("\n{}: not run: {why}\n", case.name()))?;
             continue;
         }
         plan.checked = if case.definition.check == Check::All { usize::MAX } else { rounds::CHECKED };
@@ -198,25 +203,28 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         bar.finish_and_clear();
         if outcome.entrants.is_empty() {
             let words = case.definition.words.join(" ");
-            say(&format!("\n{}: not run: no variant of {words} runs here\n", case.name()))?;
+            tell(&format!("\n{}: not run: no variant of {words} runs here\n", case.name()))?;
             continue;
         }
         records.extend(report::records(&outcome));
-        say(&report::table(&outcome))?;
+        tell(&report::table(&outcome))?;
     }
     if records.is_empty() {
         return Err(Failure::error("nothing was measured: no variant that was asked for runs here with this shape"));
     }
     let report = Report { preset: args.preset_run().map(|p| p.name().to_owned()), ..Report::new(&gpu, &plan, records) };
     let mut files = Files::default();
+    let mut write = |path: &Path, text: String| -> Result<(), Failure> {
+        if is_stdout(path) { say(&text) } else { Ok(files.text(path, &text)?) }
+    };
     if let Some(path) = &args.json {
-        files.text(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+        write(path, serde_json::to_string_pretty(&report)? + "\n")?;
     }
     if let Some(path) = &args.csv {
-        files.text(path, &report.csv()?)?;
+        write(path, report.csv()?)?;
     }
     if let Some(path) = &args.markdown {
-        files.text(path, &markdown::document(&report))?;
+        write(path, markdown::document(&report))?;
     }
     files.commit()?;
     if report.results.iter().all(|record| record.is_yardstick() || record.status == Status::Refused) {

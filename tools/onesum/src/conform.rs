@@ -20,7 +20,7 @@ use onesum::host::Gpu;
 
 use crate::device;
 use crate::failure::Failure;
-use crate::run::paths::{check, named};
+use crate::run::paths::{check, is_stdout, named_output};
 use crate::tensor::Files;
 use crate::terminal::say;
 use record::Record;
@@ -407,10 +407,6 @@ struct Outputs<'a> {
     html: Option<&'a Path>,
 }
 
-fn is_stdout(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
 impl<'a> Outputs<'a> {
     /// Nothing is written yet, but it could be: a long run is not lost to a slip of the pen.
     fn new(args: &'a Args) -> Result<Self, Failure> {
@@ -418,7 +414,7 @@ impl<'a> Outputs<'a> {
         if all.iter().filter(|(_, path)| path.as_deref().is_some_and(is_stdout)).count() > 1 {
             return Err(Failure::usage("only one report can go to standard output"));
         }
-        check(&[], &all.map(|(what, path)| named(what, path.as_ref().filter(|path| !is_stdout(path)))))?;
+        check(&[], &all.map(|(what, path)| named_output(what, path.as_ref())))?;
         let outputs = Self { json: args.json.as_deref(), junit: args.junit.as_deref(), html: args.html.as_deref() };
         for path in outputs.paths().filter(|path| !is_stdout(path)) {
             Files::try_out(path)?;

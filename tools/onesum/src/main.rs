@@ -14,6 +14,7 @@ mod device;
 mod draws;
 mod elements;
 mod failure;
+mod hint;
 mod histogram;
 mod info;
 mod job;

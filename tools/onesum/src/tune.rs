@@ -6,7 +6,7 @@ mod knockout;
 mod merge;
 
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -107,7 +107,7 @@ impl Kernel {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let to_stdout = args.output == Path::new("-");
+    let to_stdout = run::paths::is_stdout(&args.output);
     if !to_stdout {
         run::paths::check(&[], &[run::paths::named("--output", Some(&args.output))])?;
     }

@@ -168,6 +168,8 @@ fn definitions_are_strict() {
     refused(&bench("options = { tau = 1.0 }"), "options: unknown field `tau`, expected `temperature` or `k`");
     refused(&bench("options = { k = 65 }"), "options: k: 1 to 64, got 65");
     refused(&bench("options = { k = 41 }"), "shape 2x40: with k = 41");
+    refused(&bench("options = { temperature = nan }"), "options: temperature: a finite f32, got nan");
+    refused(&bench("options = { temperature = 1e39 }"), "options: temperature: a finite f32");
     refused(&bench(&bench("")), "mine.toml:6: bench \"mine\": there is another one");
     refused(&bench("").replace("'mine'", "'a b'"), "a name has small letters");
     refused(&bench("").replace("2x40", "2x40x3"), "only rows that are routed have choices");
@@ -202,4 +204,15 @@ fn what_cannot_be_measured_is_told() {
     assert_eq!(report["results"].as_array().unwrap().len(), 2);
     let args = ["bench", "--shape", "2x100000", "--variant", "softmax/rows/f32"];
     assert!(bad(&args, 1).contains("nothing was measured"));
+}
+
+/// Records can go to another program without a file between.
+#[test]
+fn records_on_standard_output() {
+    let small = ["bench", "--shape", "2x64", "--variant", "chosen", "--repeats", "2"];
+    let report: Value = serde_json::from_str(&good(&[&small[..], &["--json", "-"]].concat())).unwrap();
+    assert_eq!(report["results"].as_array().unwrap().len(), 2);
+    let table = good(&[&small[..], &["--csv", "-"]].concat());
+    assert!(table.lines().count() == 3 && table.starts_with("name,"), "{table}");
+    assert!(bad(&[&small[..], &["--csv", "-", "--json", "-"]].concat(), 2).contains("standard output"));
 }

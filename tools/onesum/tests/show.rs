@@ -197,11 +197,11 @@ fn bench_takes_variants() {
     assert!(!lines.is_empty() && lines.iter().all(|l| l.contains("softmax/stream/f32/baseline/") && l.contains("/x4")));
     let said = named("8x12", "rows/bf16-f16/baseline/w8l1k8");
     assert!(said.contains("softmax/rows/bf16-f16/baseline/w8l1k8/x4"), "{said}");
-    assert!(bad(&["bench", "nonsense"], 1).contains("no definition's name contains"));
+    assert!(bad(&["bench", "nonsense"], 2).contains("no definition's name contains"));
     assert!(bad(&["bench", "--json", "no/such/folder.json"], 1).contains("there is no folder"));
     assert!(bad(&["bench", "--json", "."], 1).contains("it is a folder"));
     let folder = Folder::new();
-    let text = "[[bench]]\nname = 'mine'\nkernel = 'softmax'\nshapes = ['4x8']\noptions = { scale = inf }\n";
+    let text = "[[bench]]\nname = 'mine'\nkernel = 'softmax'\nshapes = ['4x8']\noptions = { soft-cap = -1.0 }\n";
     let mine = folder.write("mine.toml", text.as_bytes());
     assert!(bad(&["bench", "--definitions", &mine], 1).contains("nothing that was asked for runs here"));
 }

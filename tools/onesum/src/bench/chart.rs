@@ -1,6 +1,6 @@
 //! `onesum bench plot`: bandwidth against columns, the limit drawn in.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -10,6 +10,7 @@ use super::group::{Group, distinct, groups};
 use super::record::{Record, Report};
 use crate::failure::Failure;
 use crate::plot::use_own_font;
+use crate::run::paths::is_stdout;
 use crate::tensor::Files;
 use crate::terminal::say;
 
@@ -70,7 +71,7 @@ const MARKERS: [&[(i32, i32)]; 5] = [
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let extension = args.output.extension().map(|e| e.to_string_lossy().to_lowercase());
-    let stdout = args.output == Path::new("-");
+    let stdout = is_stdout(&args.output);
     if !stdout && !matches!(extension.as_deref(), Some("svg" | "png")) {
         return Err(Failure::usage("expected an --output that ends in .svg or .png"));
     }

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::record::{Record, Report, Status};
 use super::rounds::Spread;
 use crate::failure::Failure;
+use crate::run::paths::is_stdout;
 use crate::tensor::Files;
 use crate::terminal::{say, say_json};
 
@@ -223,7 +224,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::error(format!("{} and {} have no result in common{named}", names[0], names[1])));
     }
     match &args.json {
-        Some(path) if path == Path::new("-") => say_json(&comparison)?,
+        Some(path) if is_stdout(path) => say_json(&comparison)?,
         Some(path) => {
             let mut files = Files::default();
             files.text(path, &(serde_json::to_string_pretty(&comparison)? + "\n"))?;

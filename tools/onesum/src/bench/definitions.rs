@@ -420,6 +420,10 @@ impl Raw {
         for word in &self.variants {
             variants::check(self.kernel, word)?;
         }
+        let is_finite = |value: &toml::Value| value.as_float().is_none_or(|x| (x as f32).is_finite());
+        if let Some((key, value)) = self.options.iter().find(|(_, value)| !is_finite(value)) {
+            return Err(format!("options: {key}: a finite f32, got {value}"));
+        }
         let options = self.options.iter().map(|(key, value)| format!("{key}={}", plainly(value))).collect::<Vec<_>>();
         let definition = Definition {
             name: self.name.into_inner(),

@@ -54,7 +54,7 @@ impl<'a> Group<'a> {
 
     /// Rows, columns and choices, as they first appear.
     pub fn shapes(&self) -> Vec<(u32, u32, Option<u32>)> {
-        distinct(self.records.iter().map(|r| (r.rows, r.cols, r.choices)))
+        distinct(self.records.iter().map(|r| r.shape_numbers()))
     }
 }
 

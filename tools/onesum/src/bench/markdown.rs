@@ -14,6 +14,8 @@ pub enum Form {
     Records,
     /// A row for each shape, a column for each algorithm.
     ByAlgorithm,
+    /// A row for each definition.
+    Summary,
 }
 
 /// All of a report.
@@ -31,6 +33,9 @@ pub fn document(report: &Report) -> String {
 pub fn section(report: &Report, chosen: &[&Record], form: Form) -> String {
     let groups = groups(chosen.iter().copied());
     let mut text = format!("{}\n", place(report));
+    if form == Form::Summary {
+        return text + "\n" + &summary(&groups);
+    }
     for group in &groups {
         let table = if form == Form::Records { records(group) } else { by_algorithm(group) };
         let title = if groups.len() > 1 { format!("**{}**\n\n", cell(&group.title())) } else { String::new() };
@@ -99,7 +104,7 @@ fn quartiles(s: Spread) -> String {
 fn by_algorithm(group: &Group<'_>) -> String {
     let algorithms = group.algorithms();
     let cpu = group.competitors().any(|r| r.ratio.as_ref().is_some_and(|ratio| ratio.cpu.is_some()));
-    let several = |shape| group.competitors().filter(move |r| (r.rows, r.cols, r.choices) == shape);
+    let several = |shape| group.competitors().filter(move |r| r.shape_numbers() == shape);
     // Where each kernel has but one variant, all of them are chosen.
     let contested = group.competitors().any(|r| r.role != "chosen");
     let ulp = group.competitors().any(|r| r.worst_ulp.is_some());
@@ -111,7 +116,7 @@ fn by_algorithm(group: &Group<'_>) -> String {
     heads.extend(ulp.then_some("worst ULP: chosen / others"));
     text += &head(&heads);
     for shape_of in group.shapes() {
-        let yardstick = group.records.iter().find(|r| r.is_yardstick() && (r.rows, r.cols, r.choices) == shape_of);
+        let yardstick = group.records.iter().find(|r| r.is_yardstick() && r.shape_numbers() == shape_of);
         let over = yardstick.map_or(String::new(), |r| {
             let speed = r.gb_per_s.map_or(String::new(), |gb| format!(", {gb:.2} GB/s"));
             format!("{}{speed}", r.role)
@@ -136,6 +141,66 @@ fn by_algorithm(group: &Group<'_>) -> String {
         text += &row(&cells);
     }
     text + footnote(group)
+}
+
+/// One row for each definition and what its times are over, then for each kernel: median and worst of its shapes.
+fn summary(groups: &[Group<'_>]) -> String {
+    let mut definitions: Vec<(String, String, Vec<Standings>)> = Vec::new();
+    let mut kernels: Vec<(String, String, Vec<Standings>)> = Vec::new();
+    for group in groups {
+        let Some(kernel) = group.competitors().next().map(|r| r.kernel.as_str()) else { continue };
+        for shape_of in group.shapes() {
+            let of_kernel = || group.competitors().filter(|r| r.kernel == kernel && r.shape_numbers() == shape_of);
+            let best = |role: &str| {
+                let timed = of_kernel().filter(|r| r.role == role && r.ratio.is_some());
+                timed.min_by(|a, b| time(a).total_cmp(&time(b)))
+            };
+            let Some((chosen, over)) = best("chosen").and_then(|r| Some((time(r), &r.ratio.as_ref()?.over))) else {
+                continue;
+            };
+            let beside = |role: &str| best(role).map(|r| time(r) / chosen);
+            let standings = || Standings { chosen, other: beside("other"), rival: beside("rival") };
+            for (rows, name) in [(&mut definitions, group.title()), (&mut kernels, format!("all of {kernel}"))] {
+                match rows.iter_mut().find(|row| (&row.0, &row.1) == (&name, over)) {
+                    Some(row) => row.2.push(standings()),
+                    None => rows.push((name, over.clone(), vec![standings()])),
+                }
+            }
+        }
+    }
+    let mut text = "Time of the variant that is chosen over that of what column “over” names, in the same round; then that of our \
+                    next best schedule, and of the best rival, over the chosen one's. Median of the shapes, and the worst: the \
+                    greatest in the first column, the least in the others.\n\n"
+        .to_owned();
+    text += &head(&["definition", "shapes", "over", "chosen", "next schedule", "rival"]);
+    for (name, over, shapes) in definitions.into_iter().chain(kernels) {
+        let least = |of: fn(&Standings) -> Option<f64>| {
+            let all: Vec<_> = shapes.iter().filter_map(of).collect();
+            let least = all.iter().copied().min_by(f64::total_cmp);
+            least.map_or(String::new(), |least| format!("{:.2}, {least:.2}", Spread::of(all.into_iter()).median))
+        };
+        let chosen = || shapes.iter().map(|s| s.chosen);
+        let worst = chosen().fold(0.0, f64::max);
+        text += &row(&[
+            cell(&name),
+            shapes.len().to_string(),
+            over,
+            format!("{:.2}, {worst:.2}", Spread::of(chosen()).median),
+            least(|s| s.other),
+            least(|s| s.rival),
+        ]);
+    }
+    text
+}
+
+/// Times at one shape.
+struct Standings {
+    /// The chosen variant's over the yardstick's.
+    chosen: f64,
+    /// That of the next best schedule over the chosen one's.
+    other: Option<f64>,
+    /// The same of the best rival.
+    rival: Option<f64>,
 }
 
 /// What was not timed comes last.
@@ -216,6 +281,20 @@ Time over that of what column “over” names, in the same round, median; in pa
 | 512 x 32768 | copy, 10.00 GB/s |  | 2.50 (2.50) | **1.75 (1.75)** | 2 |
 ";
         assert_eq!(section(&report, &all, Form::ByAlgorithm), format!("{PLACE}{expected}"));
+    }
+
+    #[test]
+    fn a_row_for_each_definition() {
+        let report = made_up::report(made_up::softmaxes());
+        let all: Vec<_> = report.results.iter().collect();
+        let text = section(&report, &all, Form::Summary);
+        let expected = "
+| definition | shapes | over | chosen | next schedule | rival |
+|---|---|---|---|---|---|
+| softmax, f32 | 2 | copy | 1.62, 1.75 |  | 1.38, 1.33 |
+| all of softmax | 2 | copy | 1.62, 1.75 |  | 1.38, 1.33 |
+";
+        assert!(text.starts_with(PLACE) && text.ends_with(expected), "{text}");
     }
 
     #[test]

@@ -148,6 +148,11 @@ impl Record {
         format!("{}x{}{choices}", self.rows, self.cols)
     }
 
+    /// Rows, columns, choices.
+    pub fn shape_numbers(&self) -> (u32, u32, Option<u32>) {
+        (self.rows, self.cols, self.choices)
+    }
+
     /// The variant's name, after what it does where the name does not say that.
     pub fn label(&self) -> String {
         if self.is_yardstick() || self.within_kernel().is_some() {

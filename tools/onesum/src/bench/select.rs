@@ -3,6 +3,7 @@
 use super::definitions::{Definition, Kernel, Preset, Size, Types};
 use super::variants;
 use crate::failure::Failure;
+use crate::hint::did_you_mean;
 
 /// What the command line says.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,22 +64,30 @@ fn by_name<'a>(all: &'a [Definition], wish: Wish<'_>) -> Result<Vec<&'a Definiti
             found.extend(pool.iter().map(|d| d.name.as_str()).filter(|name| name.contains(filter.as_str())));
         }
         if found.is_empty() {
-            return Err(unknown(filter, wish));
+            return Err(unknown(filter, all, wish));
         }
         names.extend(found);
     }
     Ok(if filters.is_empty() { pool } else { all.iter().filter(|d| names.contains(&d.name.as_str())).collect() })
 }
 
-fn unknown(filter: &str, wish: Wish<'_>) -> Failure {
+fn unknown(filter: &str, all: &[Definition], wish: Wish<'_>) -> Failure {
     let kernels = [Kernel::Softmax, Kernel::Gumbel, Kernel::Sample, Kernel::Route, Kernel::Permute];
     if kernels.iter().any(|&kernel| variants::check(kernel, filter).is_ok()) {
         let advice = format!("variants are named by --variant {filter}, after the name of a definition");
-        return Failure::error(format!("no definition's name contains {filter:?}: {advice}"));
+        return Failure::usage(format!("no definition's name contains {filter:?}: {advice}"));
     }
-    let preset = wish.preset.unwrap_or(Preset::All).name();
-    let list = if wish.own { "--list".to_owned() } else { format!("--list --preset {preset}") };
-    Failure::error(format!("no definition's name contains {filter:?}: `onesum bench {list}` lists them"))
+    if let (Some(preset), Some(elsewhere)) = (wish.preset, all.iter().find(|d| d.name.contains(filter))) {
+        let (preset, name) = (preset.name(), &elsewhere.name);
+        let presets: Vec<_> = elsewhere.presets.iter().map(|p| p.name()).collect();
+        let presets = presets.join(", ");
+        return Failure::usage(format!("the preset {preset} has no {filter:?}; {name} is in {presets}"));
+    }
+    let names: Vec<_> = all.iter().map(|d| d.name.clone()).collect();
+    let hint = did_you_mean(filter, &names).filter(|hint| hint.starts_with("is ")).map(|hint| hint + "; ");
+    let hint = hint.unwrap_or_default();
+    let list = if wish.own { "--list" } else { "--list --preset all" };
+    Failure::usage(format!("no definition's name contains {filter:?}: {hint}`onesum bench {list}` lists them"))
 }
 
 /// These shapes instead, of the first definition of each kernel: what others of a kernel differ in is their shapes.
@@ -119,7 +128,7 @@ fn name_variants(chosen: &mut Vec<Definition>, wish: Wish<'_>) -> Result<(), Fai
     }
     chosen.retain(|d| !d.words.is_empty());
     match complaint {
-        Some(complaint) if chosen.is_empty() => Err(Failure::error(complaint)),
+        Some(complaint) if chosen.is_empty() => Err(Failure::usage(complaint)),
         _ => Ok(()),
     }
 }
@@ -162,6 +171,13 @@ mod tests {
         assert!(said(Wish { filters: &filters, ..Wish::default() }).contains("--list --preset all"));
         let filters = strings(&["softmax/stream"]);
         assert!(said(Wish { filters: &filters, ..Wish::default() }).contains("--variant softmax/stream"));
+        let filters = strings(&["two-pas5"]);
+        assert!(
+            said(Wish { filters: &filters, ..Wish::default() }).contains("is \"two-pas5\" meant to be \"two-pass\"?")
+        );
+        let (filters, llm) = (strings(&["two-pass"]), Some(Preset::Llm));
+        let line = said(Wish { filters: &filters, preset: llm, ..Wish::default() });
+        assert!(line.contains("the preset llm has no \"two-pass\"; two-pass is in paper"), "{line}");
         let words = strings(&["nonsense"]);
         assert!(said(Wish { words: &words, ..Wish::default() }).contains("no variant's name contains"));
     }

@@ -21,6 +21,7 @@ A document has markers, each alone on its line, and what is between them is repl
 <!-- onesum bench: softmax -->                               a row for each result of the definition softmax
 <!-- onesum bench: softmax/4096x1024 -->                     of those whose names begin so
 <!-- onesum bench: softmax by algorithm -->                  a row for each shape, a column for each algorithm
+<!-- onesum bench: * summary -->                             a row for each definition, here of all results
 <!-- onesum bench: softmax by algorithm from other-gpu -->   of the report other-gpu.json; left alone if that is not given
 <!-- end -->                                                 ends each of them
 
@@ -133,9 +134,17 @@ struct Slot<'a> {
 /// The markers of a document, or what is wrong with them.
 fn slots(text: &str) -> Result<Vec<Slot<'_>>, String> {
     let (mut slots, mut open, mut at) = (Vec::new(), None::<Slot<'_>>, 0);
+    let mut fence = None;
     for (line, number) in text.split_inclusive('\n').zip(1..) {
         let (start, marker) = (at, line.trim_end());
         at += line.len();
+        // What is shown as code is no marker.
+        if let Some(fenced) = ["```", "~~~"].into_iter().find(|fence| marker.trim_start().starts_with(fence)) {
+            fence = if fence.is_none() { Some(fenced) } else { fence.filter(|open| *open != fenced) };
+        }
+        if fence.is_some() {
+            continue;
+        }
         if let Some(rest) = marker.strip_prefix(BEGIN) {
             if let Some(open) = open {
                 return Err(format!(":{number}: a table begins before the one of line {} has ended", open.line));
@@ -154,14 +163,14 @@ fn slots(text: &str) -> Result<Vec<Slot<'_>>, String> {
     }
 }
 
-const EXPECTED: &str = "expected RESULTS [by algorithm] [from REPORT]";
+const EXPECTED: &str = "expected RESULTS [by algorithm|summary] [from REPORT]";
 
 fn slot(name: &str, line: usize, at: usize) -> Option<Slot<'_>> {
     let (name, from) = name.rsplit_once(" from ").map_or((name, None), |(name, from)| (name, Some(from.trim())));
-    let (name, form) = match name.trim().strip_suffix(" by algorithm") {
-        Some(name) => (name, Form::ByAlgorithm),
-        None => (name, Form::Records),
-    };
+    let name = name.trim();
+    let forms = [(" by algorithm", Form::ByAlgorithm), (" summary", Form::Summary)];
+    let known = forms.into_iter().find_map(|(words, form)| Some((name.strip_suffix(words)?, form)));
+    let (name, form) = known.unwrap_or((name, Form::Records));
     let results = name.trim();
     let filled = !results.is_empty() && from != Some("");
     filled.then_some(Slot { line, inside: at..at, results, form, from })
@@ -185,8 +194,10 @@ impl Slot<'_> {
     }
 
     fn of<'a>(&self, report: &'a Report) -> Vec<&'a Record> {
-        let named =
-            |name: &str| name.strip_prefix(self.results).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let named = |name: &str| {
+            self.results == "*"
+                || name.strip_prefix(self.results).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         report.results.iter().filter(|record| named(&record.name)).collect()
     }
 }
@@ -274,10 +285,14 @@ mod tests {
         }
     }
 
-    /// A document that explains markers shows them within a paragraph or indented.
+    /// A document that explains markers shows them within a paragraph, indented, or as code.
     #[test]
     fn markers_stand_alone_on_their_lines() {
         let text = "    <!-- onesum bench: softmax -->\n`<!-- onesum bench: softmax -->`\n    <!-- end -->\n";
         assert_eq!(slots(text), Ok(Vec::new()));
+        let marker = "<!-- onesum bench: softmax -->\n<!-- end -->\n";
+        let text = format!("```md\n{marker}~~~\n{marker}```\n{marker}");
+        let lines: Vec<_> = slots(&text).unwrap().iter().map(|slot| slot.line).collect();
+        assert_eq!(lines, [8]);
     }
 }

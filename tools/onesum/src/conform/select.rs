@@ -6,6 +6,7 @@ use onesum::conformance::{self, Filter, KERNELS, Kernel, Pattern, case};
 
 use super::Profile;
 use crate::failure::Failure;
+use crate::hint::did_you_mean;
 
 /// The patterns of the command line, each of which selects something.
 pub fn patterns(filters: &[String], profile: Profile) -> Result<Vec<Pattern>, Failure> {
@@ -74,15 +75,4 @@ fn hint(text: &str) -> Option<String> {
 
 fn key(pair: &str) -> Option<&str> {
     pair.split_once('=').map(|(key, _)| key)
-}
-
-/// The nearest of these, or all of them.
-fn did_you_mean(word: &str, of: &[String]) -> Option<String> {
-    let near = |name: &&String| strsim::jaro_winkler(word, name);
-    let nearest = of.iter().max_by(|a, b| near(a).total_cmp(&near(b)))?;
-    Some(if near(&nearest) > 0.75 {
-        format!("is {word:?} meant to be {nearest:?}?")
-    } else {
-        format!("instead of {word:?} there are {}", of.join(", "))
-    })
 }

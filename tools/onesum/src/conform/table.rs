@@ -93,6 +93,12 @@ fn equality(runs: &[Run]) -> String {
     let common: Vec<_> = (first.passed_cases.iter().filter(|name| is_exact(name)))
         .filter(|name| others.iter().all(|run| run.passed_cases.contains(*name)))
         .collect();
+    if common.is_empty() && runs.iter().all(|run| run.failures.is_empty()) {
+        return format!(
+            "\nInteger results and sampled indices: the {} runs have no such case in common.\n",
+            runs.len()
+        );
+    }
     let mut text = format!(
         "\nInteger results and sampled indices: equal on {} common cases in all {} runs",
         common.len(),

@@ -18,6 +18,16 @@ pub fn named<'a>(what: &'static str, path: Option<&'a impl AsRef<Path>>) -> Opti
     path.map(|path| Named { what, path: path.as_ref() })
 }
 
+/// Whether a path is `-`, standard output.
+pub fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// [`named`], of an output, unless that is standard output.
+pub fn named_output<'a>(what: &'static str, path: Option<&'a PathBuf>) -> Option<Named<'a>> {
+    named(what, path.filter(|path| !is_stdout(path)))
+}
+
 /// The same of an option that takes numbers too.
 pub fn named_text<'a>(what: &'static str, text: Option<&'a String>) -> Option<Named<'a>> {
     named(what, text).filter(|file| file.path.exists())
