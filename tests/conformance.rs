@@ -1,32 +1,19 @@
 //! The conformance suite on every adapter of this machine, and on the suite itself.
 
-use onesum::conformance::{Case, Fault, Filter, Outcome, Profile, cases, run, run_case, run_cases};
+mod common;
+
+use onesum::conformance::{Case, Fault, Outcome, Profile, cases, run_case, run_cases};
 use onesum::host::{Gpu, adapters};
 use onesum::softmax::{Dtype, Tier};
 use onesum::{Caps, Library};
 
 /// Every adapter runs softmax's standard profile without a failure. A floor under the number of cases keeps skips from eating it up.
 #[test]
-fn standard_profile_on_every_adapter() {
-    let all = adapters();
-    assert!(!all.is_empty(), "no adapter: tools/test installs one");
-    let patterns = vec!["softmax".parse().unwrap()];
-    let filter = &Filter { patterns, profile: Profile::Standard, ..Filter::default() };
-    let reports = std::thread::scope(|scope| {
-        let one = |adapter| {
-            let gpu = Gpu::of(adapter).unwrap();
-            let name = format!("{} ({:?}, {})", gpu.info.name, gpu.info.backend, gpu.info.driver_info);
-            (name, run(&gpu.device, &gpu.queue, filter).unwrap())
-        };
-        let threads: Vec<_> = all.iter().map(|adapter| scope.spawn(move || one(adapter))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    for (name, report) in reports {
-        println!("{name}\n{report}");
-        assert!(report.ok());
+fn standard_profile() {
+    common::standard_profile("softmax", |_, report| {
         assert!(report.executed >= 2_000, "{} cases", report.executed);
         assert!(report.kinds.values().all(|tally| tally.executed >= 40 || tally.skipped > 0), "{:?}", report.kinds);
-    }
+    });
 }
 
 /// Subgroups smaller than the lanes that share a row, which no caller gets without asking for it: each row is then the

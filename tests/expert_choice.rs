@@ -2,31 +2,16 @@
 
 mod common;
 
-use onesum::conformance::expert_choice::cases;
-use onesum::conformance::{Profile, run_cases};
 use onesum::expert_choice::{MAX_EXPERTS, NONE, Operands, Schedule, Spec, Variant};
-use onesum::host::{Gpu, adapters};
+use onesum::host::Gpu;
 use onesum::reference::expert_choice::{Chosen, expert_choice};
 use onesum::softmax::{Dtype, Shape};
 use onesum::{BindError, BuildError, Caps, Library, Matrix};
 
 /// Every output of every variant on every adapter is what the reference says.
 #[test]
-fn quick_profile_on_every_adapter() {
-    let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
-    assert!(!all.is_empty(), "no adapter: tools/test installs one");
-    let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> = all
-            .iter()
-            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    for (info, report) in reports {
-        println!("{} ({:?})\n{report}", info.name, info.backend);
-        assert!(report.ok());
-        assert!(report.executed >= 150, "{} cases", report.executed);
-    }
+fn standard_profile() {
+    common::standard_profile("expert_choice", |_, report| assert!(report.executed >= 150, "{} cases", report.executed));
 }
 
 /// Buffers for one routing, and what was read back.

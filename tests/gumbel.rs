@@ -2,10 +2,7 @@
 
 mod common;
 
-use onesum::conformance::gumbel::cases;
-use onesum::conformance::{Profile, run_cases};
 use onesum::gumbel::{Gumbel, Operands, Options, Outputs, Spec};
-use onesum::host::{Gpu, adapters};
 use onesum::noise::Stream;
 use onesum::reference::{choice, gumbel_log_density, one_hot, perturbed};
 use onesum::sample::Status;
@@ -16,22 +13,9 @@ const ALL: Outputs = Outputs { soft: true, lse: true, index: true, hard: true, p
 
 /// Every output of every geometry on every adapter is what the reference says.
 #[test]
-fn quick_profile_on_every_adapter() {
-    let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
-    assert!(!all.is_empty(), "no adapter: tools/test installs one");
-    let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> = all
-            .iter()
-            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    for (info, report) in reports {
-        println!("{} ({:?})\n{report}", info.name, info.backend);
-        assert!(report.ok());
-        // Four storage buffers, as on GL here, are too few for a softmax with everything.
-        assert!(report.executed >= 80, "{} cases", report.executed);
-    }
+fn standard_profile() {
+    // Four storage buffers, as on GL here, are too few for a softmax with everything.
+    common::standard_profile("gumbel", |_, report| assert!(report.executed >= 80, "{} cases", report.executed));
 }
 
 /// Operands that fit `Spec::new` with all outputs: windows of buffers that the caller keeps.

@@ -5,7 +5,7 @@ mod common;
 
 use onesum::conformance::permute::{Case, Fault, cases, run_case};
 use onesum::conformance::{Difference, Failure, Outcome, Profile, run_cases};
-use onesum::host::{Gpu, adapter, adapters};
+use onesum::host::{Gpu, adapter};
 use onesum::permute::{
     CombineOperands, CombineSpec, DispatchOperands, DispatchSpec, Kernel, MAX_CHOICES, Shape, Variant,
 };
@@ -16,21 +16,8 @@ use onesum::{BindError, BuildError, Matrix};
 
 /// Every geometry, type, size, option and kind of hole on every adapter.
 #[test]
-fn quick_profile_on_every_adapter() {
-    let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
-    assert!(!all.is_empty(), "no adapter: tools/test installs one");
-    let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> = all
-            .iter()
-            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    for (info, report) in reports {
-        println!("{} ({:?})\n{report}", info.name, info.backend);
-        assert!(report.ok());
-        assert!(report.executed >= 400, "{} cases", report.executed);
-    }
+fn standard_profile() {
+    common::standard_profile("permute", |_, report| assert!(report.executed >= 400, "{} cases", report.executed));
 }
 
 /// The baseline's limits and no feature: no 64-bit integers, four storage buffers.

@@ -2,9 +2,8 @@
 
 mod common;
 
-use onesum::conformance::plan::{Case, Fault, cases, run_case};
-use onesum::conformance::{Outcome, Profile, run_cases};
-use onesum::host::{Gpu, adapters};
+use onesum::conformance::plan::{Case, Fault, run_case};
+use onesum::conformance::Outcome;
 use onesum::plan::{Arguments, Capacity, NONE, Operands, Outputs, Plan, Priority, Spec, Variant, slots};
 use onesum::reference::plan::{self as reference, Problem};
 use onesum::{BindError, Library, Matrix};
@@ -12,22 +11,9 @@ use proptest::prelude::*;
 
 /// Every output of every variant on every adapter is what the reference says.
 #[test]
-fn quick_profile_on_every_adapter() {
-    let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
-    assert!(!all.is_empty(), "no adapter: tools/test installs one");
-    let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> = all
-            .iter()
-            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    for (info, report) in reports {
-        println!("{} ({:?})\n{report}", info.name, info.backend);
-        assert!(report.ok());
-        // Four storage buffers, as on GL here, are too few for one dispatch.
-        assert!(report.executed >= 200, "{} cases", report.executed);
-    }
+fn standard_profile() {
+    // Four storage buffers, as on GL here, are too few for one dispatch.
+    common::standard_profile("plan", |_, report| assert!(report.executed >= 200, "{} cases", report.executed));
 }
 
 /// The checks pass what is right and find what is not.

@@ -7,10 +7,8 @@ use std::collections::BTreeSet;
 
 use common::{Noop, chi_square, critical};
 use onesum::accuracy::{Budget, route_budgets};
-use onesum::conformance::router::cases;
-use onesum::conformance::{Profile, run_cases};
 use onesum::exact::normal;
-use onesum::host::{Gpu, HostError, adapters};
+use onesum::host::{Gpu, HostError};
 use onesum::noise::{Domain, Stream};
 use onesum::reference::router::{Problem, Route};
 use onesum::router::*;
@@ -18,16 +16,10 @@ use onesum::shader::Dialect;
 use onesum::{BindError, BuildError, Caps, Library, Matrix};
 use proptest::prelude::*;
 
-/// Every variant on every adapter gives the bits of the reference. One adapter after another: those that run on a CPU want all of it.
+/// Every variant on every adapter gives the bits of the reference.
 #[test]
-fn quick_profile_on_every_adapter() {
-    let adapters = adapters();
-    assert!(!adapters.is_empty(), "no adapter: tools/test installs one");
-    for adapter in &adapters {
-        let gpu = Gpu::of(adapter).unwrap();
-        let report = run_cases(&gpu, cases(Profile::Standard), |_, _| {});
-        println!("{} ({:?})\n{report}", gpu.info.name, gpu.info.backend);
-        assert!(report.ok());
+fn standard_profile() {
+    common::standard_profile("router", |gpu, report| {
         let caps = gpu.library.caps();
         let eight = caps.max_storage_buffers >= 8;
         for (kind, floor, able) in [
@@ -40,7 +32,7 @@ fn quick_profile_on_every_adapter() {
             assert!(!able || executed >= floor, "{kind}: {executed} cases");
         }
         assert!(report.executed >= 1500, "{} cases", report.executed);
-    }
+    });
 }
 
 /// Experts and weights, as bits, of all tokens.

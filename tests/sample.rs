@@ -3,8 +3,7 @@
 mod common;
 
 use common::{chi_square, critical, logits};
-use onesum::conformance::sample::{Draws, cases};
-use onesum::conformance::{Profile, run_cases};
+use onesum::conformance::sample::Draws;
 use onesum::host::{Gpu, adapters};
 use onesum::noise::Stream;
 use onesum::reference::{
@@ -34,20 +33,8 @@ fn every_gpu() -> Vec<Gpu> {
 
 /// Every variant on every adapter chooses as the reference does.
 #[test]
-fn quick_profile_on_every_adapter() {
-    let all = every_gpu();
-    let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> = all
-            .iter()
-            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    for (info, report) in reports {
-        println!("{} ({:?})\n{report}", info.name, info.backend);
-        assert!(report.ok());
-        assert!(report.executed >= 60, "{} cases", report.executed);
-    }
+fn standard_profile() {
+    common::standard_profile("sample", |_, report| assert!(report.executed >= 60, "{} cases", report.executed));
 }
 
 /// Flat logits, so that every column can win: any bit of the noise that differs shows.

@@ -3,9 +3,8 @@
 
 mod common;
 
-use onesum::conformance::stats::{cases, compare};
-use onesum::conformance::{Profile, run_cases};
-use onesum::host::{Gpu, adapters};
+use onesum::conformance::stats::compare;
+use onesum::host::Gpu;
 use onesum::reference::stats::{Batch, state};
 use onesum::softmax::{Dtype, Shape};
 use onesum::stats::{MAX_TOKENS, Operands, Scoring, Spec, State, Variant, words};
@@ -13,21 +12,8 @@ use onesum::{BindError, BuildError, Caps, Library, Matrix};
 
 /// Every variant on every adapter counts what the reference counts.
 #[test]
-fn quick_profile_on_every_adapter() {
-    let all: Vec<_> = adapters().iter().map(|a| Gpu::of(a).unwrap()).collect();
-    assert!(!all.is_empty(), "no adapter: tools/test installs one");
-    let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> = all
-            .iter()
-            .map(|gpu| scope.spawn(|| (&gpu.info, run_cases(gpu, cases(Profile::Standard), |_, _| {}))))
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    for (info, report) in reports {
-        println!("{} ({:?})\n{report}", info.name, info.backend);
-        assert!(report.ok());
-        assert!(report.executed >= 180, "{} cases", report.executed);
-    }
+fn standard_profile() {
+    common::standard_profile("stats", |_, report| assert!(report.executed >= 180, "{} cases", report.executed));
 }
 
 // ---- whole batches

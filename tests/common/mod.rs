@@ -83,6 +83,29 @@ pub fn gpu() -> &'static Gpu {
     GPU.get_or_init(|| Gpu::open(None).expect("an adapter; tools/test installs one"))
 }
 
+/// Runs the standard profile of a kernel on every adapter, and holds each report against what it must have at least. A CPU that Vulkan
+/// reaches is left out where GL reaches it again: the same code of the same compiler, for which tests/suite.rs has the quick profile.
+#[cfg(feature = "conformance")]
+pub fn standard_profile(kernel: &str, enough: impl Fn(&Gpu, &onesum::conformance::Report)) {
+    use onesum::conformance::{Filter, Profile, run};
+
+    let filter = Filter { patterns: vec![kernel.parse().unwrap()], profile: Profile::Standard, ..Filter::default() };
+    let all = onesum::host::adapters();
+    assert!(!all.is_empty(), "no adapter: tools/test installs one");
+    let is_gl = |info: &wgpu::AdapterInfo| info.backend == wgpu::Backend::Gl;
+    let infos: Vec<_> = all.iter().map(wgpu::Adapter::get_info).collect();
+    for (adapter, info) in all.iter().zip(&infos) {
+        if is_gl(info) && infos.iter().any(|other| !is_gl(other) && other.name == info.name) {
+            continue;
+        }
+        let gpu = Gpu::of(adapter).unwrap();
+        let report = run(&gpu.device, &gpu.queue, &filter).unwrap();
+        println!("{} ({:?}, {})\n{report}", info.name, info.backend, info.driver_info);
+        assert!(report.ok());
+        enough(&gpu, &report);
+    }
+}
+
 /// A device of the same adapter with other limits.
 pub fn gpu_with(change: impl FnOnce(&mut wgpu::Limits)) -> Gpu {
     let adapter = adapter(None).expect("an adapter; tools/test installs one");

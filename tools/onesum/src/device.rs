@@ -88,21 +88,22 @@ impl Clock {
         // its timestamps say no more.
         let stamps = gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
             && gpu.info.device_type != wgpu::DeviceType::Cpu;
-        let queries = stamps.then(|| {
-            let set = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("onesum clock"),
-                ty: wgpu::QueryType::Timestamp,
-                count: 2,
-            });
-            let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("onesum clock"),
-                size: TWO_STAMPS,
-                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            });
-            (set, buffer)
+        Self { queries: stamps.then(|| Self::queries(gpu)) }
+    }
+
+    fn queries(gpu: &Gpu) -> (wgpu::QuerySet, wgpu::Buffer) {
+        let set = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("onesum clock"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2,
         });
-        Self { queries }
+        let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("onesum clock"),
+            size: TWO_STAMPS,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        (set, buffer)
     }
 
     /// What it measures by, for reports.
@@ -148,5 +149,35 @@ impl Clock {
             }
         };
         Ok(Elapsed { seconds, wall, cpu })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onesum::Matrix;
+    use onesum::softmax::{Shape, Spec};
+
+    use super::*;
+
+    /// The clock of GPUs, on whatever adapter there is: what it sees is a part of what passes from submit to done, and grows with
+    /// the work.
+    #[test]
+    fn timestamps_measure_the_pass() {
+        let gpu = Gpu::open(None).unwrap();
+        assert!(gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY));
+        let clock = Clock { queries: Some(Clock::queries(&gpu)) };
+        let (rows, cols) = (64, 4096);
+        let buffers = [(); 2].map(|()| gpu.allocate(u64::from(rows * cols) * 4).unwrap());
+        let [src, dst] = buffers.each_ref().map(|buffer| Matrix::new(buffer, rows, cols));
+        let bound = gpu.library.softmax(&Spec::new(Shape::new(rows, cols))).unwrap().bind(src, dst).unwrap();
+        let time = |count| {
+            let elapsed = clock.time(&gpu, std::iter::repeat_n(&bound, count)).unwrap();
+            assert!(elapsed.seconds > 0.0 && elapsed.seconds < elapsed.wall, "{elapsed:?}");
+            elapsed.seconds
+        };
+        time(1);
+        let least = |count| (0..5).map(|_| time(count)).fold(f64::INFINITY, f64::min);
+        let (few, many) = (least(4), least(64));
+        assert!(many > 4.0 * few, "{few} s, {many} s");
     }
 }
