@@ -2,8 +2,8 @@
 
 mod common;
 
-use onesum::conformance::plan::{Case, Fault, run_case};
 use onesum::conformance::Outcome;
+use onesum::conformance::plan::{Case, Fault, run_case};
 use onesum::plan::{Arguments, Capacity, NONE, Operands, Outputs, Plan, Priority, Spec, Variant, slots};
 use onesum::reference::plan::{self as reference, Problem};
 use onesum::{BindError, Library, Matrix};

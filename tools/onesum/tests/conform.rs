@@ -50,6 +50,7 @@ fn what_selects_nothing_is_refused() {
         ("softmax:fil=ties", "is \"fil\" meant to be \"fill\"?"),
         ("softmax:fill", "is not KEY=VALUE"),
         ("softmax:rows=77777", "selects no case"),
+        ("plan/serial/w8:experts=5,tokens=7,k=2,fill=zipf", "'plan/serial/w8:tokens=7,experts=5,k=2,fill=zipf'?"),
         ("softmax/stream/f32/baseline/w8/x4:rows=-1,cols=3,gap=0,fill=wide", "rows: invalid digit"),
     ] {
         let said = bad(&["conform", "plan", filter], 2);

@@ -19,9 +19,13 @@ pub fn patterns(filters: &[String], profile: Profile) -> Result<Vec<Pattern>, Fa
         Err(Failure::usage(if let Some((_, larger)) = larger {
             format!("{text:?} selects no case of the profile {}, but some of --profile {larger}", profile.name())
         } else {
-            let why = case(text).err().filter(|_| text.matches('=').count() > 2);
-            let why = why.map_or_else(|| format!("{text:?} selects no case"), |why| format!("no case is {why}"));
-            with_hint(why, hint(text))
+            let nothing = || format!("{text:?} selects no case");
+            match case(text) {
+                // Keys in another order, or left out.
+                Ok(case) => with_hint(nothing(), Some(format!("is it meant to be '{case}'?"))),
+                Err(why) if text.matches('=').count() > 2 => with_hint(format!("no case is {why}"), hint(text)),
+                Err(_) => with_hint(nothing(), hint(text)),
+            }
         }))
     };
     filters.iter().map(pattern).collect()
