@@ -16,6 +16,18 @@ fn standard_profile() {
     common::standard_profile("plan", |_, report| assert!(report.executed >= 200, "{} cases", report.executed));
 }
 
+/// Many slots for few pairs, where lanes in step have holes of many lengths: no invocation may go round more often than Mesa 22.3.6
+/// lets it.
+#[test]
+fn holes_of_many_lengths() {
+    for name in [
+        "plan/serial/w8:tokens=2047,experts=4096,k=4,fill=zipf,block=128,capacity=4,priority=batch,extras=1,tight=1",
+        "plan/serial/w8:tokens=333,experts=4096,k=7,fill=ascending,block=128,extras=1,tight=1",
+    ] {
+        assert_eq!(run_case(common::gpu(), &name.parse().unwrap(), None), Outcome::Passed(0), "{name}");
+    }
+}
+
 /// The checks pass what is right and find what is not.
 #[test]
 fn planted_faults_are_found() {

@@ -5,12 +5,19 @@ fn fill_holes(part: u32, parts: u32) {
     let end = min(slot + size, params.slots);
     let used = min(end, base_of(params.experts));
     if (params.block > 1u && slot < used) {
-        for (var expert = expert_at(slot); slot < used; expert++) {
-            let next = min(used, base_of(expert + 1u));
-            for (slot = max(slot, base_of(expert) + total_of(expert)); slot < next; slot++) {
+        // No loop within a loop: lanes in step would go through the longest one of each expert, more often than some CPU drivers let them.
+        var expert = expert_at(slot);
+        slot = max(slot, base_of(expert) + total_of(expert));
+        var next = base_of(expert + 1u);
+        while (slot < used) {
+            if (slot < next) {
                 sorted[params.sorted_offset + slot] = NONE;
+                slot++;
+            } else {
+                expert++;
+                slot = max(slot, base_of(expert) + total_of(expert));
+                next = base_of(expert + 1u);
             }
-            slot = next;
         }
     }
     for (slot = max(slot, used); slot < end; slot++) {

@@ -17,7 +17,7 @@ use crate::router::{
     Variant,
 };
 use crate::softmax::{Dtype, Tier};
-use crate::{BindError, BuildError, Matrix};
+use crate::{BindError, BuildError, Caps, Matrix};
 
 /// Logits with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -537,7 +537,11 @@ fn of(variant: Variant, combination: Combination, n: usize, pooled: bool) -> imp
         let experts = combination.experts(&variant, 1).min(16);
         Case { tokens: 1537, experts: experts.max(choices), ..case(0) }
     });
-    let many = many.filter(|c| c.spec().check(c.experts).is_ok() && (!variant.quads || c.experts.is_multiple_of(4)));
+    let possible = |c: &Case| {
+        let spec = c.spec();
+        spec.check(c.experts).is_ok() && variant.fits(&Caps::baseline(), &spec, c.experts).is_ok()
+    };
+    let many = many.filter(|c| possible(c) && (!variant.quads || c.experts.is_multiple_of(4)));
     (0..Fill::ALL.len()).map(case).chain(many)
 }
 
