@@ -32,10 +32,10 @@ fn add_up(token: u32, first: u32, end: u32) {
                 let q = load_quad(row, quad + LANES);
                 let r = load_quad(row, quad + 2u * LANES);
                 let s = load_quad(row, quad + 3u * LANES);
-                a += weighed(p, weight);
-                b += weighed(q, weight);
-                c += weighed(r, weight);
-                d += weighed(s, weight);
+                a = fenced(a + weighed(p, weight));
+                b = fenced(b + weighed(q, weight));
+                c = fenced(c + weighed(r, weight));
+                d = fenced(d + weighed(s, weight));
                 some = true;
             }
         }
@@ -50,7 +50,8 @@ fn add_up(token: u32, first: u32, end: u32) {
         for (var j = 0u; j < choice_count(); j++) {
             let slot = slot_of(token, j);
             if (slot < params.count) {
-                sum += weighed(load_quad(params.src_offset + slot * params.src_stride, quad), factor_of(token, j));
+                let cell = load_quad(params.src_offset + slot * params.src_stride, quad);
+                sum = fenced(sum + weighed(cell, factor_of(token, j)));
                 some = true;
             }
         }

@@ -1,16 +1,14 @@
-// The best of a split row's candidates: one row per invocation.
-@compute @workgroup_size(WIDTH)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let row = (group.y * params.grid_width + group.x) * WIDTH + local;
-    if (row >= params.rows) {
-        return;
-    }
+// The best of a split row's candidates: LANES invocations a row.
+
+fn run(index: u32, at: Lane, subgroup_size: u32) {
+    let row = index * (WIDTH / LANES) + at.local / LANES;
+    let known = first_partial(min(row, params.rows - 1u));
     var best = no_mass();
-    for (var i = 0u; i < params.merged; i++) {
-        best = merge(best, partial_at(first_partial(row) + i), true);
+    for (var i = at.first; i < params.merged; i += at.step) {
+        best = merge(best, partial_at(known + i), true);
     }
-    put_choice(row, 0u, best);
+    best = reduce(at, subgroup_size, best, true);
+    if (at.first == 0u && row < params.rows) {
+        put_choice(row, 0u, best);
+    }
 }

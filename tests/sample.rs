@@ -137,7 +137,7 @@ fn quotients_beyond_f32_of_blocks() {
             draws.src = rows.iter().flat_map(|(x, _)| *x).collect();
             draws.temperature = Some(vec![f32::MIN_POSITIVE; 3]);
             let reference = draws.src.chunks(5).zip(&draws.seeds);
-            let quads = variant.parts(5, 1).1;
+            let quads = variant.parts(3, 5, 1).1;
             let reference =
                 reference.map(|(x, &seed)| block_choice(x, f32::MIN_POSITIVE, seed, quads, variant.lanes).0);
             assert_eq!(reference.collect::<Vec<_>>(), want);

@@ -16,7 +16,7 @@ fn member_of(row: Row, at: Lane, first: u32, end: u32, block: u32, step: u32) ->
     var member = no_mass();
     for (var q = first + block + step * at.first; q < end; q += step * at.step) {
         let x = logits(row, q);
-        member = better(member, x, fenced(x) + gumbel(noise_words(row.stream, MEMBER, q)), q);
+        member = better(member, x, fenced(x) + fenced(gumbel(noise_words(row.stream, MEMBER, q))), q);
     }
     return member;
 }

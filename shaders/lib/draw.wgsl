@@ -26,7 +26,7 @@ fn entered(race: Race, quad: u32, bound: vec4<f32>) -> Race {
 }
 
 fn scores(draw: Draw, x: vec4<f32>, words: vec4<u32>) -> vec4<f32> {
-    return x + fenced(draw.temperature * gumbel(words));
+    return fenced(x) + fenced(draw.temperature * gumbel(words));
 }
 
 // The best of those that are first.

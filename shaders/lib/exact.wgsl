@@ -17,9 +17,10 @@ fn nan() -> f32 {
     return bitcast<f32>(params.zero | 0x7fc00000u);
 }
 
-// What may be subnormal, as 0 where it is: devices may or may not keep such numbers.
+// What may be subnormal, as 0 where it is: devices may or may not keep such numbers. Fenced.
 fn settled(x: vec4<f32>) -> vec4<f32> {
-    return select(x, vec4(0.0), magnitude(x) < vec4(0x00800000u));
+    let bits = fenced(x);
+    return select(bits, vec4(0.0), magnitude(bits) < vec4(0x00800000u));
 }
 
 // exp(d) = (1 + p) 2^n.
@@ -38,12 +39,12 @@ fn exponential(d: vec4<f32>) -> Exponential {
     let half = bitcast<vec4<f32>>((bitcast<vec4<u32>>(y) & vec4(0x80000000u)) | vec4(0x3f000000u));
     let n = vec4<i32>(y + half);
     let e = vec4<f32>(n);
-    let t = fenced(d - e * LN2_HEAD) - e * LN2_TAIL;
+    let t = fenced(fenced(d - e * LN2_HEAD) - e * LN2_TAIL);
     var h = fenced(0x1.6ac6b2p-10 * t) + vec4(0x1.123dep-7);
     h = fenced(h * t) + vec4(0x1.555858p-5);
     h = fenced(h * t) + vec4(0x1.55548cp-3);
     h = fenced(h * t) + vec4(0x1.fffffcp-2);
-    return Exponential(fenced((t * t) * h) + t, n);
+    return Exponential(fenced(fenced(t * t) * h) + t, n);
 }
 
 // 1 + p.
@@ -70,8 +71,8 @@ fn decay(x: vec4<f32>) -> vec4<f32> {
 // correction, so that powers of two have an exact reciprocal.
 fn reciprocal(x: vec4<f32>) -> vec4<f32> {
     var r = bitcast<vec4<f32>>(vec4(0x7ef311c7u) - bitcast<vec4<u32>>(x));
-    r = r * (vec4(2.0) - fenced(x * r));
-    r = r * (vec4(2.0) - fenced(x * r));
+    r = fenced(r * (vec4(2.0) - fenced(x * r)));
+    r = fenced(r * (vec4(2.0) - fenced(x * r)));
     return r + fenced(r * (vec4(1.0) - fenced(x * r)));
 }
 
@@ -79,10 +80,10 @@ fn reciprocal(x: vec4<f32>) -> vec4<f32> {
 fn root(x: vec4<f32>) -> vec4<f32> {
     let half = x * 0.5;
     var r = bitcast<vec4<f32>>(vec4(0x5f3759dfu) - (bitcast<vec4<u32>>(x) >> vec4(1u)));
-    r = r * (vec4(1.5) - fenced((half * r) * r));
-    r = r * (vec4(1.5) - fenced((half * r) * r));
-    r = r * (vec4(1.5) - fenced((half * r) * r));
-    return x * r;
+    r = fenced(r * (vec4(1.5) - fenced(fenced(half * r) * r)));
+    r = fenced(r * (vec4(1.5) - fenced(fenced(half * r) * r)));
+    r = fenced(r * (vec4(1.5) - fenced(fenced(half * r) * r)));
+    return fenced(x * r);
 }
 
 fn is_negative(x: vec4<f32>) -> vec4<bool> {
@@ -93,7 +94,7 @@ fn is_negative(x: vec4<f32>) -> vec4<bool> {
 fn sigmoid(x: vec4<f32>) -> vec4<f32> {
     let e = decay(x);
     let r = reciprocal(vec4(1.0) + e);
-    return select(select(r, e * r, is_negative(x)), vec4(nan()), is_nan(x));
+    return select(select(r, fenced(e * r), is_negative(x)), vec4(nan()), is_nan(x));
 }
 
 // ln(1 + exp(x)), of +inf as of 2^100.
@@ -101,7 +102,7 @@ fn softplus(x: vec4<f32>) -> vec4<f32> {
     let e = decay(x);
     let high = e > vec4(0x1.a8279ap-2);
     let f = select(e, (e - vec4(1.0)) * 0.5, high);
-    let low = logarithm(select(vec4(0), vec4(1), high), f);
+    let low = fenced(logarithm(select(vec4(0), vec4(1), high), f));
     let above = bitcast<vec4<f32>>(min(select(bitcast<vec4<u32>>(x), vec4(0u), is_negative(x)), vec4(0x71800000u)));
     return select(above + low, vec4(nan()), is_nan(x));
 }
@@ -112,7 +113,7 @@ fn hyperbolic_tangent(x: vec4<f32>) -> vec4<f32> {
     let e = exponential(bitcast<vec4<f32>>(bits | vec4(0x80000000u)) * 2.0);
     // exp(-2 |x|) - 1, precise near 0 too.
     let power = raised(vec4(1.0), e.n);
-    let less = select(power * e.p + fenced(power - vec4(1.0)), e.p, e.n == vec4(0));
+    let less = fenced(select(power * e.p + fenced(power - vec4(1.0)), e.p, e.n == vec4(0)));
     let t = settled(-less * reciprocal(vec4(2.0) + less));
     let signed = bitcast<vec4<f32>>(bitcast<vec4<u32>>(t) | (bitcast<vec4<u32>>(x) & vec4(0x80000000u)));
     return select(signed, vec4(nan()), is_nan(x));

@@ -1,9 +1,10 @@
 // Logarithms of the same bits on every device: nothing but correctly rounded sums and products, and no product that a
 // compiler could fuse with a sum. `src/noise.rs` does the same on the CPU, `docs/accuracy.md` has the errors.
 
-// The same numbers, but no compiler knows: keeps a product from being fused with the sum it goes into.
+// The same numbers, but no compiler knows: keeps a product from being fused with the sum it goes into, and sums or products of
+// three from being taken in another order. Not an exclusive or, which compilers cancel where one fence is within another.
 fn fenced(x: vec4<f32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) ^ vec4(params.zero));
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) | vec4(params.zero));
 }
 
 // x = (1 + fraction) 2^exponent, 1 + fraction between the roots of 1/2 and 2.
@@ -17,7 +18,7 @@ const SQRT_HALF = 0x3f3504f3u;
 fn split(x: vec4<f32>) -> Split {
     let bits = bitcast<vec4<u32>>(x) - vec4(SQRT_HALF);
     let mantissa = (bits & vec4(0x7fffffu)) + vec4(SQRT_HALF);
-    return Split(bitcast<vec4<i32>>(bits) >> vec4(23u), bitcast<vec4<f32>>(mantissa) - vec4(1.0));
+    return Split(bitcast<vec4<i32>>(bits) >> vec4(23u), fenced(bitcast<vec4<f32>>(mantissa) - vec4(1.0)));
 }
 
 // exponent ln 2 + ln(1 + f), the latter as f + f^2 q(f), q a minimax fit.
@@ -31,5 +32,5 @@ fn logarithm(exponent: vec4<i32>, f: vec4<f32>) -> vec4<f32> {
     q = fenced(q * f) + vec4(0x1.55554ep-2);
     q = fenced(q * f) - vec4(0x1.fffff8p-2);
     let fraction = fenced(fenced(f * f) * q) + f;
-    return fenced(vec4<f32>(exponent) * 0x1.62e43p-1) + fraction;
+    return fenced(vec4<f32>(exponent) * 0x1.62e43p-1) + fenced(fraction);
 }

@@ -25,9 +25,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-// The same number, but no compiler knows: keeps a product from being fused with the sum it goes into.
+// The same number, but no compiler knows: keeps a product from being fused with the sum it goes into, and sums in their order.
 fn fenced(x: vec4<f32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) ^ vec4(params.zero));
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) | vec4(params.zero));
 }
 
 // What LANES invocations work on: rows, and of each the quads from `first` on, every LANES-th, up to `end`.

@@ -106,7 +106,7 @@ fn put_shared(token: Token) {
 
 // Scores of four choices as weights: the one NaN if spoilt, or of an infinity times 0; 0 where subnormal.
 fn weighed(score: vec4<f32>, inverse: f32, spoilt: bool) -> vec4<f32> {
-    let weight = settled((score * inverse) * params.scale);
+    let weight = settled(fenced(score * inverse) * params.scale);
     return select(weight, vec4(nan()), is_nan(score) | is_nan(weight) | vec4(spoilt));
 }
 
@@ -116,7 +116,7 @@ fn choices_from(first: u32) -> vec4<bool> {
 
 // Added one after another, in the order of choice, which no compiler may change.
 fn added(total: f32, score: f32) -> f32 {
-    return bitcast<f32>(bitcast<u32>(total + score) ^ params.zero);
+    return bitcast<f32>(bitcast<u32>(total + score) | params.zero);
 }
 
 fn added_four(total: f32, score: vec4<f32>) -> f32 {

@@ -74,7 +74,7 @@ fn field_of(reference: f32, mass: Partial) -> Field {
 fn share_of(field: Field, z: vec4<f32>) -> vec4<f32> {
     let e = exp_from(field.reference, z);
     let n = e.power.n - vec4(field.exponent);
-    let share = raised(mantissa(e.power), max(n, vec4(-100))) * field.inverse;
+    let share = fenced(raised(mantissa(e.power), max(n, vec4(-100))) * field.inverse);
     let known = select(vec4(0.0), share, e.counts & (n > vec4(-100)) & vec4(!field.empty));
     return select(known, vec4(nan()), is_nan(z));
 }

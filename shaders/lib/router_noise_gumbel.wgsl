@@ -6,5 +6,5 @@ fn noisy(token: Token, columns: vec4<u32>, words: vec4<u32>, x: vec4<f32>) -> ve
 }
 
 fn perturbed(words: vec4<u32>, x: vec4<f32>) -> vec4<f32> {
-    return settled(settled(x) + gumbel(words));
+    return settled(settled(x) + fenced(gumbel(words)));
 }

@@ -169,7 +169,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
 
 fn sizes(v: &Variant) -> Vec<u32> {
     let once = v.lanes * 4;
-    let part = v.parts(1 << 20, 1).1 * 4;
+    let part = v.parts(1, 1 << 20, 1).1 * 4;
     let tail = u32::from(!v.quads);
     [4, once, once * 4 - 4, once * 4 + 4, 1000, part + 8].map(|c| c.min(v.max_columns()).min(80_000) - tail).to_vec()
 }
@@ -302,7 +302,7 @@ impl Draws {
 
     /// What a row draws by blocks, and whether the lead is within what f32 may be off.
     fn block(&self, variant: Variant, r: usize, x: &[f32]) -> (Status, bool) {
-        let (_, part_quads) = variant.parts(self.cols, 1);
+        let (_, part_quads) = variant.parts(self.rows, self.cols, 1);
         let (want, lead) = block_choice(x, self.temperature(r), self.seed(r), part_quads, variant.lanes);
         let most = x.iter().filter(|x| x.is_finite()).fold(0.0_f32, |m, x| m.max(x.abs()));
         (want, lead < 1e-4 + f64::from(most) / f64::from(self.temperature(r)) * 1e-6)

@@ -360,8 +360,8 @@ pub fn run(device: &wgpu::Device, queue: &wgpu::Queue, filter: &Filter) -> Resul
 /// The same, telling `tell` of each case as it ends: its place among the cases, its name, what came of it. When that breaks, no
 /// further case is begun.
 ///
-/// Makes buffers and pipelines of its own, submits to the queue and waits for it; touches nothing else. With two threads, since
-/// compiling takes longer than running.
+/// Makes buffers and pipelines of its own, submits to the queue and waits for it; touches nothing else. With a thread a
+/// core, 2 to 8, since compiling takes longer than running.
 ///
 /// # Errors
 /// When the device lacks compute shaders altogether.
@@ -378,7 +378,7 @@ pub fn run_with(
     let (mut done, mut told) = (Vec::new(), false);
     let (send, receive) = mpsc::channel();
     // The GL backend has one context, which threads wait for only so long.
-    let threads = if gpu.info.backend == wgpu::Backend::Gl { 1 } else { 2 };
+    let threads = if gpu.info.backend == wgpu::Backend::Gl { 1 } else { cores().clamp(2, 8) };
     let worker = |mut gpu: Gpu, send: &mpsc::Sender<_>| {
         while !stop.load(Ordering::Relaxed) && !over() {
             let next = names.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -435,6 +435,10 @@ pub fn run_with(
         None
     };
     Ok(report)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 /// Runs a case. A panic is the suite's fault, or wgpu's when a driver surprises it: the other cases are run all the same.

@@ -151,6 +151,11 @@ const MAX_PARTS: u32 = 4096;
 
 const MERGE_WIDTH: u32 = 64;
 
+/// Invocations that merge a row's parts: on a CPU's narrow workgroups one, which waits for nobody.
+fn merge_lanes(variant: &Variant) -> u32 {
+    if variant.width > 8 { MERGE_WIDTH } else { 1 }
+}
+
 impl Variant {
     /// Every variant, on every device.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -198,9 +203,10 @@ impl Variant {
         self.lanes.saturating_mul(MAX_ITERATIONS / 5 * 16).saturating_mul(parts)
     }
 
-    /// (workgroups that one row is split over, quads that each covers), for so many draws.
+    /// (workgroups that one row of so many is split over, quads that each covers), for so many draws. By blocks, what is drawn
+    /// depends on it: there it is the same for any number of rows.
     #[must_use]
-    pub fn parts(&self, cols: u32, draws: u32) -> (u32, u32) {
+    pub fn parts(&self, rows: u32, cols: u32, draws: u32) -> (u32, u32) {
         let quads = cols.div_ceil(4).max(1);
         if !self.schedule.splits() {
             return (1, quads);
@@ -209,7 +215,9 @@ impl Variant {
         let per_lane = match (self.width <= 8, draws > 1) {
             (true, false) => 1024,
             (true, true) => 64,
-            (false, _) => 16,
+            (false, _) if self.schedule.by_blocks() => 16,
+            // A GPU is full of some hundred workgroups: short parts of few rows, long ones of many.
+            (false, _) => (rows.clamp(1, 64).next_power_of_two() / 4).max(1),
         };
         let wanted = quads.div_ceil(per_lane * self.width).clamp(1, MAX_PARTS);
         let part = quads.div_ceil(wanted).next_multiple_of(self.width);
@@ -244,7 +252,7 @@ impl Variant {
             quads: shape.quads,
         };
         // A row in one part is streamed all the same, and merging it is one dispatch more.
-        let alone = schedule == Schedule::Split && draws == 1 && variant.parts(cols, draws).0 == 1;
+        let alone = schedule == Schedule::Split && draws == 1 && variant.parts(rows, cols, draws).0 == 1;
         if alone { Self { schedule: Schedule::Stream, ..variant } } else { variant }
     }
 }
@@ -494,10 +502,10 @@ impl Sample {
         if !self.variant.schedule.splits() {
             return 0;
         }
-        u64::from(rows)
-            * u64::from(self.variant.parts(cols, self.spec.draws).0)
-            * u64::from(self.slot())
-            * PARTIAL_BYTES
+        // Fewer rows have more parts, each: memory for so many does for fewer.
+        let powers = (0..u32::BITS).map(|i| 1 << i).take_while(|&power| power < rows);
+        let partials = |rows| u64::from(rows) * u64::from(self.variant.parts(rows, cols, self.spec.draws).0);
+        powers.chain([rows]).map(partials).max().unwrap_or(0) * u64::from(self.slot()) * PARTIAL_BYTES
     }
 
     /// Partials that a part leaves.
@@ -559,12 +567,13 @@ impl Sample {
         let (rows, cols) = (operands.src.rows, operands.src.cols);
         let list = self.list(stage, operands)?;
         let placement = place(caps, &list, None, false)?;
-        let (parts, part_quads) = self.variant.parts(cols, self.spec.draws);
+        let (parts, part_quads) = self.variant.parts(rows, cols, self.spec.draws);
         let groups = match stage {
             Stage::Whole => u64::from(rows.div_ceil(self.variant.width / self.variant.lanes)),
             Stage::Part => u64::from(rows) * u64::from(parts),
             Stage::Order => u64::from(rows),
-            Stage::Merge | Stage::Empty => u64::from(rows.div_ceil(MERGE_WIDTH)),
+            Stage::Merge => u64::from(rows.div_ceil(MERGE_WIDTH / merge_lanes(&self.variant))),
+            Stage::Empty => u64::from(rows.div_ceil(MERGE_WIDTH)),
         };
         let groups = grid(caps, rows, groups)?;
         let params = Params {
@@ -658,7 +667,7 @@ pub(crate) fn program(spec: &Spec, variant: &Variant, stage: Stage, write_all: b
         Stage::Whole => variant.to_string(),
         Stage::Part => format!("{variant}#part"),
         Stage::Order => format!("{variant}#order"),
-        Stage::Merge => format!("sample/merge/w{MERGE_WIDTH}"),
+        Stage::Merge => format!("sample/merge/w{MERGE_WIDTH}l{}", merge_lanes(variant)),
         Stage::Empty => format!("sample/empty/w{MERGE_WIDTH}"),
     };
     for (used, suffix) in [
@@ -677,8 +686,10 @@ pub(crate) fn program(spec: &Spec, variant: &Variant, stage: Stage, write_all: b
     }
     let width = if draws { variant.width } else { MERGE_WIDTH };
     let mut overrides = vec![("WIDTH", f64::from(width))];
-    if draws {
-        overrides.push(("LANES", f64::from(variant.lanes)));
+    match stage {
+        Stage::Merge => overrides.push(("LANES", f64::from(merge_lanes(variant)))),
+        _ if draws => overrides.push(("LANES", f64::from(variant.lanes))),
+        _ => {}
     }
     let access = |written| if written || write_all { Access::ReadWrite } else { Access::Read };
     let mut bindings = vec![(0, Access::Uniform)];
@@ -721,6 +732,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
             return list;
         }
         Stage::Merge => {
+            list.extend(Tier::Baseline.fragments(fragment!("lib/exchange")));
             list.extend([fragment!("lib/merge_best"), fragment!("lib/partials"), fragment!("sample_merge")]);
             return list;
         }
@@ -738,7 +750,9 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
             });
         }
     }
-    list.extend(variant.tier.fragments());
+    // What is computed with exponentials.
+    let sums = o.logprobs || blocks;
+    list.extend(variant.tier.fragments(either!(sums, "lib/exchange_sums", "lib/exchange")));
     list.extend([
         fragment!("lib/row"),
         fragment!("lib/stream"),
@@ -760,8 +774,6 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
         either!(w, "lib/operand_src_read_write", "lib/operand_src_read"),
         either!(w, "lib/operand_seeds_read_write", "lib/operand_seeds_read"),
     ]);
-    // What is computed with exponentials.
-    let sums = o.logprobs || blocks;
     if sums {
         list.extend([fragment!("lib/exp"), fragment!("lib/sum_extended")]);
     } else {
@@ -866,7 +878,7 @@ mod tests {
         let cpu = Caps { cpu: true, ..gpu.clone() };
         let of = |caps: &Caps, cols, draws| {
             let variant = Variant::select(caps, &Shape::new(1, cols), Dtype::F32, draws);
-            (variant.schedule, variant.width, variant.parts(cols, draws).0)
+            (variant.schedule, variant.width, variant.parts(rows, cols, draws).0)
         };
         assert_eq!(of(&cpu, 1024, 1), (Schedule::Stream, 8, 1));
         assert_eq!(of(&cpu, 32_768, 1), (Schedule::Stream, 8, 1));

@@ -125,7 +125,7 @@ fn fragments(spec: &Spec, variant: &Variant, form: Form) -> Vec<Fragment> {
     ]);
     list.push(either!(row, "router_row", "router"));
     match variant.schedule {
-        Schedule::Row => list.extend(variant.tier.fragments()),
+        Schedule::Row => list.extend(variant.tier.fragments(fragment!("lib/exchange"))),
         Schedule::Lane => list.extend([fragment!("lib/entry_baseline"), fragment!("lib/reduce_alone")]),
     }
     list.push(match (row, o.groups.is_some()) {

@@ -262,7 +262,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         ]);
         return list;
     }
-    list.extend(variant.tier.fragments());
+    list.extend(variant.tier.fragments(either!(rival, "lib/exchange", "lib/exchange_sums")));
     list.extend([
         fragment!("lib/partial"),
         either!(rival, "lib/sum_online", "lib/sum_extended"),

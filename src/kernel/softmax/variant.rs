@@ -97,15 +97,15 @@ impl Tier {
         }
     }
 
-    /// Entry point and exchange of partial results.
-    pub(crate) fn fragments(self) -> Vec<Fragment> {
+    /// Entry point and exchange of partial results, in a subgroup by `exchange`.
+    pub(crate) fn fragments(self, exchange: Fragment) -> Vec<Fragment> {
         match self {
             Self::Baseline => vec![fragment!("lib/entry_baseline"), fragment!("lib/reduce_workgroup")],
             Self::Subgroup => {
-                vec![fragment!("lib/entry_subgroup"), fragment!("lib/reduce_subgroup"), fragment!("lib/exchange")]
+                vec![fragment!("lib/entry_subgroup"), fragment!("lib/reduce_subgroup"), exchange]
             }
             Self::Shuffle => {
-                vec![fragment!("lib/entry_shuffle"), fragment!("lib/reduce_shuffle"), fragment!("lib/exchange")]
+                vec![fragment!("lib/entry_shuffle"), fragment!("lib/reduce_shuffle"), exchange]
             }
         }
     }

@@ -76,6 +76,59 @@ impl Turn for Bound {
 /// Measures work: by timestamps of the GPU where it offers them, else from submit to done.
 pub struct Clock {
     queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
+    /// Where work that does not depend on each other would overlap.
+    fence: Option<Fence>,
+}
+
+/// A dispatch of one invocation that writes one word, always the same: wgpu puts a barrier between it and the one before, which
+/// holds back all that comes later. In use each kernel waits for another; in a benchmark none would.
+struct Fence {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+}
+
+impl Fence {
+    fn new(gpu: &Gpu) -> Result<Self, HostError> {
+        let text = "@group(0) @binding(0) var<storage, read_write> word: u32;\n\
+                    @compute @workgroup_size(1)\nfn main() { word = 1u; }\n";
+        let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some("onesum fence"),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        });
+        let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("onesum fence"),
+            layout: None,
+            module: &module,
+            entry_point: None,
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        });
+        let word = gpu.allocate(4)?;
+        let entry = wgpu::BindGroupEntry { binding: 0, resource: word.as_entire_binding() };
+        let layout = &pipeline.get_bind_group_layout(0);
+        let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("onesum fence"),
+            layout,
+            entries: &[entry],
+        });
+        Ok(Self { pipeline, group })
+    }
+
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(1, 1, 1);
+    }
+}
+
+/// A CPU adapter's work is done by threads of this very process: the process's own clock sees it all, and its timestamps say no
+/// more. Its dispatches do not overlap.
+fn is_cpu(gpu: &Gpu) -> bool {
+    gpu.info.device_type == wgpu::DeviceType::Cpu
+}
+
+fn has_stamps(gpu: &Gpu) -> bool {
+    gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) && !is_cpu(gpu)
 }
 
 /// The bytes of two timestamps.
@@ -83,12 +136,12 @@ const TWO_STAMPS: u64 = 16;
 
 impl Clock {
     /// The best clock for this device.
-    pub fn new(gpu: &Gpu) -> Self {
-        // A CPU adapter's work is done by threads of this very process: the process's own clock sees it all, and
-        // its timestamps say no more.
-        let stamps = gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
-            && gpu.info.device_type != wgpu::DeviceType::Cpu;
-        Self { queries: stamps.then(|| Self::queries(gpu)) }
+    ///
+    /// # Errors
+    /// Memory for one word is not to be had.
+    pub fn new(gpu: &Gpu) -> Result<Self, HostError> {
+        let fence = if is_cpu(gpu) { None } else { Some(Fence::new(gpu)?) };
+        Ok(Self { queries: has_stamps(gpu).then(|| Self::queries(gpu)), fence })
     }
 
     fn queries(gpu: &Gpu) -> (wgpu::QuerySet, wgpu::Buffer) {
@@ -106,12 +159,12 @@ impl Clock {
         (set, buffer)
     }
 
-    /// What it measures by, for reports.
-    pub fn method(&self) -> &'static str {
-        if self.queries.is_some() { "GPU timestamps" } else { "submit to done" }
+    /// What it measures by on this device, for reports.
+    pub fn method(gpu: &Gpu) -> &'static str {
+        if has_stamps(gpu) { "GPU timestamps" } else { "submit to done" }
     }
 
-    /// Runs the steps in one pass, in order, and waits until they are done.
+    /// Runs the steps in one pass, one after another, and waits until they are done.
     pub fn time<'a, T: Turn + ?Sized + 'a>(
         &self,
         gpu: &Gpu,
@@ -128,6 +181,9 @@ impl Clock {
                 encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("onesum"), timestamp_writes });
             for step in steps {
                 step.record(&mut pass);
+                if let Some(fence) = &self.fence {
+                    fence.record(&mut pass);
+                }
             }
         }
         if let Some((set, buffer)) = &self.queries {
@@ -165,7 +221,7 @@ mod tests {
     fn timestamps_measure_the_pass() {
         let gpu = Gpu::open(None).unwrap();
         assert!(gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY));
-        let clock = Clock { queries: Some(Clock::queries(&gpu)) };
+        let clock = Clock { queries: Some(Clock::queries(&gpu)), fence: Some(Fence::new(&gpu).unwrap()) };
         let (rows, cols) = (64, 4096);
         let buffers = [(); 2].map(|()| gpu.allocate(u64::from(rows * cols) * 4).unwrap());
         let [src, dst] = buffers.each_ref().map(|buffer| Matrix::new(buffer, rows, cols));

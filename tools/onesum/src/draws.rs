@@ -111,7 +111,7 @@ impl Draws {
         let scored = gpu.allocate((words_of_row + u64::from(count)) * 4)?;
         let scratch = gpu.allocate(kernel.scratch_bytes(count, cols))?;
         let scratch = Matrix::new(&scratch, 1, u32::try_from(scratch.size() / 4)?);
-        let clock = Clock::new(gpu);
+        let clock = Clock::new(gpu)?;
         let mut drawn = Drawn { words: Vec::new(), logprobs: Vec::new(), variant: kernel.variant(), seconds: 0.0 };
         for row in 0..self.rows {
             let src = gpu.upload(&encode(&self.src[row * self.cols..][..self.cols], self.input))?;
@@ -187,7 +187,7 @@ impl Draws {
     pub fn compare(&self, drawn: &Drawn) -> Result<usize, Failure> {
         let (count, k) = (self.count as usize, self.k as usize);
         let draws = crate::check::sample(self.rows * count, (COMPARED_COLUMNS / self.cols.max(1)).max(2));
-        let part_quads = drawn.variant.parts(u32::try_from(self.cols)?, self.k).1;
+        let part_quads = drawn.variant.parts(u32::try_from(self.rows)?, u32::try_from(self.cols)?, self.k).1;
         for &i in &draws {
             let (row, draw) = (i / count, i % count);
             let x = self.effective(row);

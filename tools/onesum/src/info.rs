@@ -53,6 +53,9 @@ struct Entry {
     /// With --probe: what was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<Probe>,
+    /// With --probe: why nothing was. Some drivers show adapters that give no device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe_error: Option<String>,
 }
 
 /// The limits that variants and shapes depend on, named as in `wgpu::Limits`.
@@ -129,7 +132,11 @@ impl Entry {
         let (features, limits) = (adapter.features(), adapter.limits());
         let caps = Caps::from_parts(&info, features & Caps::useful_features(), &limits);
         let benchmarks = built_in()?;
-        let probed = || quietly(|| probe(&host::Gpu::of(adapter)?));
+        let probed = args.probe.then(|| quietly(|| probe(&host::Gpu::of(adapter)?)));
+        let (probe, probe_error) = match probed.transpose() {
+            Ok(probe) => (probe, None),
+            Err(e) => (None, Some(e.to_string())),
+        };
         Ok(Self {
             index,
             adapter: Adapter::new(&info),
@@ -152,7 +159,8 @@ impl Entry {
             selected: selected(&caps, &benchmarks),
             routing: of_name(&benchmarks, "route").map(|size| Routed::new(&caps, size)).collect(),
             variants: args.variants.then(|| variants(&caps).map(|v| (v.name, v.lack)).collect()),
-            probe: args.probe.then(probed).transpose()?,
+            probe,
+            probe_error,
         })
     }
 
@@ -193,6 +201,7 @@ impl Entry {
         if let Some(probe) = &self.probe {
             lines.extend(probe.to_string().lines().map(|line| format!("   {line}")));
         }
+        lines.extend(self.probe_error.as_ref().map(|e| format!("   not probed: {e}")));
         lines.join("\n") + "\n"
     }
 }

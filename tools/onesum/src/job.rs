@@ -120,14 +120,14 @@ impl Job {
     /// Computes it on `gpu`.
     pub fn run(&self, gpu: &Gpu) -> Result<Outcome, Failure> {
         let batches = self.batches(gpu)?;
-        let clock = Clock::new(gpu);
+        let clock = Clock::new(gpu)?;
         let mut outcome = Outcome {
             dst: Vec::with_capacity(self.src.len()),
             lse: Vec::with_capacity(if self.lse { self.rows } else { 0 }),
             variant: self.spec(0, &(0..self.rows.min(1)))?.chosen(gpu.library.caps()),
             batches: batches.len(),
             seconds: 0.0,
-            clock: clock.method(),
+            clock: Clock::method(gpu),
         };
         for rows in batches {
             Batch::new(self, gpu, rows)?.run(&clock, &mut outcome)?;

@@ -104,7 +104,7 @@ pub fn words(gpu: &Gpu, buffer: &wgpu::Buffer, count: usize) -> Result<Vec<u32>,
 
 /// How long work takes that has been compiled.
 fn timed(gpu: &Gpu, bounds: &[Bound]) -> Result<f64, HostError> {
-    let clock = Clock::new(gpu);
+    let clock = Clock::new(gpu)?;
     // Drivers compile when a pipeline first runs, which is not the kernel's time.
     clock.time(gpu, bounds.iter())?;
     Ok(clock.time(gpu, bounds.iter())?.seconds)

@@ -175,7 +175,7 @@ impl<'a> Tuner<'a> {
             tuner.left += (tuner.shapes(kernel)?.len() * tuner.types(kernel).len()) as u32;
         }
         tuner.bar.set_length(tuner.left.into());
-        tuner.say(&format!("{}\n{}\n", onesum::conformance::Adapter::new(&gpu.info).line(), tuner.plan.method()))?;
+        tuner.say(&format!("{}\n{}\n", onesum::conformance::Adapter::new(&gpu.info).line(), tuner.plan.method))?;
         Ok(tuner)
     }
 

@@ -212,7 +212,7 @@ impl Report {
             host: Host::here(),
             features: gpu.device.features().iter_names().map(|(name, _)| name.to_owned()).collect(),
             method: Method {
-                clock: plan.method().to_owned(),
+                clock: plan.method.to_owned(),
                 rounds: plan.repeats,
                 order: "interleaved: yardstick, A, B, C, yardstick, A, B, C, ...; ratios within a round".to_owned(),
                 data: "uniform in [-10, 10), SplitMix64, seed 1".to_owned(),

@@ -23,6 +23,8 @@ pub struct Plan {
     pub cpu: bool,
     /// Seconds from submit to done of a pass with nothing in it: part of every time that is taken so.
     pub empty_submit: Spread,
+    /// What times are measured by.
+    pub method: &'static str,
     clock: Clock,
 }
 
@@ -41,7 +43,7 @@ impl Plan {
     /// For this device.
     pub fn new(gpu: &Gpu, quick: bool, repeats: Option<u32>) -> Result<Self, HostError> {
         let cpu = gpu.info.device_type == wgpu::DeviceType::Cpu;
-        let clock = Clock::new(gpu);
+        let clock = Clock::new(gpu)?;
         Ok(Self {
             repeats: repeats.unwrap_or(if quick { 7 } else { 21 }),
             submit: match (cpu, quick) {
@@ -55,13 +57,9 @@ impl Plan {
             cold: true,
             cpu,
             empty_submit: empty_submit(gpu, &clock)?,
+            method: Clock::method(gpu),
             clock,
         })
-    }
-
-    /// What times are measured by.
-    pub fn method(&self) -> &'static str {
-        self.clock.method()
     }
 
     /// What `bind` makes, run once; where first uses are timed, with a library that has compiled nothing yet, and with the seconds
@@ -97,7 +95,7 @@ impl Plan {
     /// One line for people.
     pub fn line(&self) -> String {
         let empty = self.empty_submit.median * 1e6;
-        let (rounds, method, rotate) = (self.repeats, self.method(), self.rotate >> 20);
+        let (rounds, method, rotate) = (self.repeats, self.method, self.rotate >> 20);
         format!("{rounds} rounds, {method} (an empty submit: {empty:.0} us), buffers rotate over {rotate} MiB")
     }
 }

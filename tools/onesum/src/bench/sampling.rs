@@ -117,7 +117,7 @@ impl<'a> Contest<'a> {
         let SampleOptions { temperature, k } = self.options;
         let chosen = variant == self.chosen();
         let role = if chosen { "chosen" } else { "other" };
-        let parts = variant.parts(self.shape.cols, k).1;
+        let parts = variant.parts(self.shape.rows, self.shape.cols, k).1;
         let right = move |x: &[f32], row: usize, got: &[Status]| {
             if !variant.schedule.by_blocks() {
                 return same(got, choices(x, temperature, stream(row), k as usize));

@@ -385,7 +385,7 @@ fn record(args: &Args, gpu: &Gpu, logits: &Logits, job: &Routing, results: &Resu
         stats_variant: results.load.variant.to_string(),
         time_ms: results.routed.seconds * 1e3,
         stats_time_ms: results.load.seconds * 1e3,
-        time_method: Clock::new(gpu).method(),
+        time_method: Clock::method(gpu),
         compared: results.compared,
         plan: results.plan.as_ref().map(|plan| PlanRecord::new(args, plan)),
         figures: record::Figures::new(&results.load.state),

@@ -174,7 +174,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         adapter: Adapter::new(&gpu.info),
         variant: drawn.variant.to_string(),
         time_ms: drawn.seconds * 1e3,
-        time_method: Clock::new(&gpu).method(),
+        time_method: Clock::method(&gpu),
         compared,
     };
     report(args, &record, job.rows * job.count as usize)
