@@ -151,6 +151,9 @@ const MAX_PARTS: u32 = 4096;
 
 const MERGE_WIDTH: u32 = 64;
 
+/// Workgroups that fill a GPU: more of them would each find a best column of less.
+const FULL: u32 = 256;
+
 /// Invocations that merge a row's parts: on a CPU's narrow workgroups one, which waits for nobody.
 fn merge_lanes(variant: &Variant) -> u32 {
     if variant.width > 8 { MERGE_WIDTH } else { 1 }
@@ -216,8 +219,10 @@ impl Variant {
             (true, false) => 1024,
             (true, true) => 64,
             (false, _) if self.schedule.by_blocks() => 16,
-            // A GPU is full of some hundred workgroups: short parts of few rows, long ones of many.
-            (false, _) => (rows.clamp(1, 64).next_power_of_two() / 4).max(1),
+            (false, _) => {
+                let all = u64::from(rows) * u64::from(quads);
+                all.div_ceil(u64::from(FULL * self.width)).clamp(1, 64) as u32
+            }
         };
         let wanted = quads.div_ceil(per_lane * self.width).clamp(1, MAX_PARTS);
         let part = quads.div_ceil(wanted).next_multiple_of(self.width);
@@ -236,8 +241,8 @@ impl Variant {
             // Of short rows, the exchange between lanes is a good part; and there are rows for lanes of two cores.
             (true, _) if rows >= 16 && cols <= 1024 => (Schedule::Stream, 8, 1),
             (true, _) if rows >= 8 && cols <= 1_000_000 => (Schedule::Stream, 8, 8),
-            (false, true) if cols <= 1024 => (Schedule::Stream, 256, 32),
-            (false, true) if rows >= 512 && cols <= 1_000_000 => (Schedule::Stream, 256, 256),
+            (false, true) if cols <= 1024 => (Schedule::Stream, 64, 64),
+            (false, true) if cols <= 16_384 || (rows >= 512 && cols <= 1_000_000) => (Schedule::Stream, 256, 256),
             (false, true) => (Schedule::Split, 256, 256),
             (false, false) if cols <= 1_000_000 => (Schedule::Stream, 64, 64),
             _ => (Schedule::Split, 8, 8),
@@ -502,10 +507,11 @@ impl Sample {
         if !self.variant.schedule.splits() {
             return 0;
         }
-        // Fewer rows have more parts, each: memory for so many does for fewer.
-        let powers = (0..u32::BITS).map(|i| 1 << i).take_while(|&power| power < rows);
-        let partials = |rows| u64::from(rows) * u64::from(self.variant.parts(rows, cols, self.spec.draws).0);
-        powers.chain([rows]).map(partials).max().unwrap_or(0) * u64::from(self.slot()) * PARTIAL_BYTES
+        let parts = |rows| u64::from(self.variant.parts(rows, cols, self.spec.draws).0);
+        // Fewer rows have more parts each: memory for so many does for fewer.
+        let all = u64::from(rows);
+        let fewer = (all * parts(1)).min(all + u64::from(FULL));
+        (all * parts(rows)).max(fewer) * u64::from(self.slot()) * PARTIAL_BYTES
     }
 
     /// Partials that a part leaves.
@@ -775,7 +781,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
         either!(w, "lib/operand_seeds_read_write", "lib/operand_seeds_read"),
     ]);
     if sums {
-        list.extend([fragment!("lib/exp"), fragment!("lib/sum_extended")]);
+        list.extend([fragment!("lib/exp"), fragment!("lib/at_least_max"), fragment!("lib/sum_extended")]);
     } else {
         list.push(fragment!("lib/merge_best"));
     }

@@ -108,8 +108,10 @@ impl Variant {
         let (width, lanes) = match (caps.cpu || caps.max_invocations < 256, short) {
             (true, true) => (8, 1),
             (true, false) => (8, 8),
-            (false, true) => (256, 32),
-            (false, false) => (256, 256),
+            // Several quads of a long row to an invocation are several loads on their way at a time.
+            (false, _) if kernel == Kernel::Combine && shape.hidden > 1024 => (256, 32),
+            (false, true) if kernel == Kernel::Dispatch => (256, 32),
+            (false, _) => (256, 256),
         };
         Self { kernel, input, output, width, lanes, quads: shape.quads }
     }

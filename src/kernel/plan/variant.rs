@@ -91,7 +91,10 @@ impl Variant {
         let wide = group.supported(caps).is_ok() && !caps.cpu;
         let few = |most| alone && pairs + spec.slots(spec.tokens) + 2 * u64::from(spec.experts) <= most;
         match wide {
-            true if few(32_768) && pairs <= 4096 && one_wide.takes(spec, spec.tokens) => one_wide,
+            // Nobody to wait for, and next to nothing to do.
+            true if few(1536) && spec.tokens == 1 && spec.experts <= 64 && one.takes(spec, spec.tokens) => one,
+            true if spec.experts <= 16 && pairs <= 1024 && serial.takes(spec, spec.tokens) => serial,
+            true if few(32_768) && pairs <= 256 && one_wide.takes(spec, spec.tokens) => one_wide,
             true => group,
             false if caps.cpu && few(1536) && one.takes(spec, spec.tokens) => one,
             false => serial,

@@ -156,10 +156,15 @@ impl Variant {
         let (tokens, experts) = (spec.shape.rows, spec.shape.cols);
         let wanted: &[_] = match (caps.cpu, wide) {
             (true, _) => &[(Schedule::Lane, 8, 1), (Schedule::Row, 8, 8)],
-            (false, true) if experts <= 16 && tokens >= 256 => &[(Schedule::Lane, 64, 1), (Schedule::Row, 256, 32)],
+            // A token to an invocation, as long as its row is short or there are enough tokens; few of them in small workgroups, for
+            // more of the GPU.
+            (false, true) if experts <= 128 && tokens <= 2048 => &[(Schedule::Lane, 8, 1), (Schedule::Row, 256, 32)],
+            (false, true) if experts <= 128 || (experts <= 256 && tokens >= 8192) => {
+                &[(Schedule::Lane, 64, 1), (Schedule::Row, 256, 32)]
+            }
+            (false, true) if tokens <= 64 || experts > 1024 || (experts > 256 && tokens <= 512) => &[(Schedule::Row, 256, 256)],
             (false, true) if experts <= 256 => &[(Schedule::Row, 256, 32), (Schedule::Row, 256, 256)],
-            (false, true) if experts <= 1024 && tokens >= 256 => &[(Schedule::Row, 64, 32), (Schedule::Row, 256, 256)],
-            (false, true) => &[(Schedule::Row, 256, 256)],
+            (false, true) => &[(Schedule::Row, 64, 32), (Schedule::Row, 256, 256)],
             (false, false) => &[(Schedule::Row, 64, 32), (Schedule::Row, 8, 8)],
         };
         let of = |&(schedule, width, lanes): &(Schedule, u32, u32)| Self {

@@ -40,6 +40,15 @@ impl Onesum {
         Ok((buffer, words))
     }
 
+    /// Where the results of so many sets go. On a GPU all to the same place: wgpu puts a barrier between two that write there, as
+    /// there is where the next step of an engine waits; else they would overlap.
+    fn outputs(&self, sets: usize, bytes: u64) -> Result<Vec<wgpu::Buffer>> {
+        if self.gpu.info.device_type == wgpu::DeviceType::Cpu {
+            return (0..sets).map(|_| Ok(self.gpu.allocate(bytes)?)).collect();
+        }
+        Ok(vec![self.gpu.allocate(bytes)?; sets])
+    }
+
     /// Streams that no call before had.
     fn reseed(&mut self, rows: u32) {
         let Some(seeds) = &self.seeds else { return };
@@ -54,8 +63,7 @@ impl Onesum {
         let kernel = self.gpu.library.softmax(&softmax::Spec::new(Shape::new(rows, cols)))?;
         self.variant = kernel.variant().to_string();
         let (scratch, words) = self.scratch(kernel.scratch_bytes(rows, cols))?;
-        for src in sources {
-            let dst = self.gpu.allocate(work.bytes())?;
+        for (src, dst) in sources.iter().zip(self.outputs(sources.len(), work.bytes())?) {
             let step = kernel.bind_with(&softmax::Operands {
                 scratch: Some(Matrix::new(&scratch, 1, words)),
                 ..softmax::Operands::new(Matrix::new(src, rows, cols), Matrix::new(&dst, rows, cols))
@@ -76,8 +84,7 @@ impl Onesum {
         let value: f32 = if work.kind == Kind::Sample { TEMPERATURE } else { 0.0 };
         let temperature = self.gpu.upload(&value.to_ne_bytes())?;
         let seeds = self.gpu.allocate(u64::from(rows) * 16)?;
-        for src in sources {
-            let dst = self.gpu.allocate(u64::from(rows) * 4)?;
+        for (src, dst) in sources.iter().zip(self.outputs(sources.len(), u64::from(rows) * 4)?) {
             let step = kernel.bind(&sample::Operands {
                 temperature: Some(PerRow::one(Matrix::new(&temperature, 1, 1))),
                 scratch: Some(Matrix::new(&scratch, 1, words)),
@@ -98,8 +105,8 @@ impl Onesum {
         let kernel = self.gpu.library.router(&router::Spec::new(Shape::new(tokens, experts), choices))?;
         self.variant = kernel.variant().to_string();
         let bytes = u64::from(tokens) * u64::from(choices) * 4;
-        for src in sources {
-            let (dst, weights) = (self.gpu.allocate(bytes)?, self.gpu.allocate(bytes)?);
+        let (dst, weights) = (self.outputs(sources.len(), bytes)?, self.outputs(sources.len(), bytes)?);
+        for ((src, dst), weights) in sources.iter().zip(dst).zip(weights) {
             let step = kernel.bind(&router::Operands::new(
                 Matrix::new(src, tokens, experts),
                 Matrix::new(&dst, tokens, choices),
