@@ -8,7 +8,8 @@ fn entrant(stream: Stream, domain: u32, index: u32, step: u32, mine: Partial, to
         return no_mass();
     }
     let noise = gumbel(noise_words(stream, domain, index)).x;
-    return Partial(ln(share, 0).sum + noise, -i32(index), f32(step), 0.0);
+    let score = ln(share, 0).sum + noise;   // unfenced: a share is a sum of exponentials, which rounding decides anyway
+    return Partial(score, -i32(index), f32(step), 0.0);
 }
 
 // One invocation's best of the columns of one block: quads first + block, and every `step` further, before `end`.

@@ -39,7 +39,7 @@ fn exponential(d: vec4<f32>) -> Exponential {
     let half = bitcast<vec4<f32>>((bitcast<vec4<u32>>(y) & vec4(0x80000000u)) | vec4(0x3f000000u));
     let n = vec4<i32>(y + half);
     let e = vec4<f32>(n);
-    let t = fenced(fenced(d - e * LN2_HEAD) - e * LN2_TAIL);
+    let t = fenced(fenced(d - e * LN2_HEAD) - e * LN2_TAIL);    // unfenced: both products are exact
     var h = fenced(0x1.6ac6b2p-10 * t) + vec4(0x1.123dep-7);
     h = fenced(h * t) + vec4(0x1.555858p-5);
     h = fenced(h * t) + vec4(0x1.55548cp-3);
@@ -94,14 +94,14 @@ fn is_negative(x: vec4<f32>) -> vec4<bool> {
 fn sigmoid(x: vec4<f32>) -> vec4<f32> {
     let e = decay(x);
     let r = reciprocal(vec4(1.0) + e);
-    return select(select(r, fenced(e * r), is_negative(x)), vec4(nan()), is_nan(x));
+    return select(fenced(select(r, e * r, is_negative(x))), vec4(nan()), is_nan(x));
 }
 
 // ln(1 + exp(x)), of +inf as of 2^100.
 fn softplus(x: vec4<f32>) -> vec4<f32> {
     let e = decay(x);
     let high = e > vec4(0x1.a8279ap-2);
-    let f = select(e, (e - vec4(1.0)) * 0.5, high);
+    let f = fenced(select(e, (e - vec4(1.0)) * 0.5, high));
     let low = fenced(logarithm(select(vec4(0), vec4(1), high), f));
     let above = bitcast<vec4<f32>>(min(select(bitcast<vec4<u32>>(x), vec4(0u), is_negative(x)), vec4(0x71800000u)));
     return select(above + low, vec4(nan()), is_nan(x));
@@ -113,7 +113,8 @@ fn hyperbolic_tangent(x: vec4<f32>) -> vec4<f32> {
     let e = exponential(bitcast<vec4<f32>>(bits | vec4(0x80000000u)) * 2.0);
     // exp(-2 |x|) - 1, precise near 0 too.
     let power = raised(vec4(1.0), e.n);
-    let less = fenced(select(power * e.p + fenced(power - vec4(1.0)), e.p, e.n == vec4(0)));
+    let small = power * e.p + fenced(power - vec4(1.0));    // unfenced: the product is by a power of two
+    let less = fenced(select(small, e.p, e.n == vec4(0)));
     let t = settled(-less * reciprocal(vec4(2.0) + less));
     let signed = bitcast<vec4<f32>>(bitcast<vec4<u32>>(t) | (bitcast<vec4<u32>>(x) & vec4(0x80000000u)));
     return select(signed, vec4(nan()), is_nan(x));

@@ -19,7 +19,7 @@ fn ln_uniform(word: vec4<u32>) -> vec4<f32> {
     let near_one = word >= vec4(0xb504f334u);
     let n = select(word, ~word, near_one);
     // Both halves are exact as f32, and so is the product: rounded once, fused or not.
-    let v = vec4<f32>(n >> vec4(16u)) * 65536.0 + (vec4<f32>(n & vec4(0xffffu)) + vec4(0.5));
+    let v = fenced(vec4<f32>(n >> vec4(16u)) * 65536.0 + fenced(vec4<f32>(n & vec4(0xffffu)) + vec4(0.5)));
     let s = split(v);
     let exponent = select(s.exponent - vec4(32), vec4(0), near_one);
     return logarithm(exponent, select(s.fraction, v * -0x1p-32, near_one));
@@ -33,5 +33,5 @@ fn gumbel(word: vec4<u32>) -> vec4<f32> {
 // Not below the noise, and seldom more than 0.07 above: -ln(-ln u) <= -ln(1 - u), and log2(1 + m) >= m.
 fn gumbel_bound(word: vec4<u32>) -> vec4<f32> {
     let below = vec4<f32>(vec4<i32>(~word >> vec4(8u)));
-    return vec4(104.667) - vec4<f32>(bitcast<vec4<i32>>(below)) * 0x1.62e43p-24;
+    return vec4(104.667) - vec4<f32>(bitcast<vec4<i32>>(below)) * 0x1.62e43p-24;    // unfenced: a bound with slack
 }

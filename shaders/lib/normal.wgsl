@@ -3,8 +3,8 @@
 // (after Giles, "Approximating the erfinv function", GPU Computing Gems 2012; the coefficients are fits of ours).
 
 fn uniform_of(word: vec4<u32>) -> vec4<f32> {
-    let v = vec4<f32>(word >> vec4(16u)) * 65536.0 + (vec4<f32>(word & vec4(0xffffu)) + vec4(0.5));
-    return v * 0x1p-32;
+    let v = vec4<f32>(word >> vec4(16u)) * 65536.0 + fenced(vec4<f32>(word & vec4(0xffffu)) + vec4(0.5));
+    return fenced(v * 0x1p-32);
 }
 
 fn normal_centre(w: vec4<f32>) -> vec4<f32> {

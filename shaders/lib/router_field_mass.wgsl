@@ -42,7 +42,7 @@ fn massed(mass: Partial, reference: f32, inside: vec4<bool>, z: vec4<f32>) -> Pa
     let a = vec4<i32>(x);
     let y = (x - vec4<f32>(a)) * 1048576.0;
     let b = vec4<i32>(y);
-    let c = vec4<i32>((y - vec4<f32>(b)) * 1048576.0);
+    let c = vec4<i32>((y - vec4<f32>(b)) * 1048576.0);  // unfenced: all of it is exact
     let spoilt = any(is_nan(z) & inside);
     return Partial(
         anchor | is_odd(mass.anchor) | select(0, 1, spoilt),

@@ -22,7 +22,7 @@ fn row_of(index: u32) -> Row {
         mask_of(index),
         slope_of(index),
         position,
-        1.0 / temperature,
+        1.0 / temperature,  // unfenced: of probabilities, which have an error budget
         is_hard(temperature),
         stream_of(index),
         bits_of(index),
@@ -39,14 +39,10 @@ fn is_excluded(x: vec4<f32>) -> vec4<bool> {
 
 // Four effective logits: what the exponential is taken of, after all options in use.
 fn logits(row: Row, quad: u32) -> vec4<f32> {
-    var x = load_quad(row.src, quad);
-    x = scaled(x);
-    x = capped(x);
-    x = biased(row, quad, x);
-    x = masked(row, quad, x);
-    x = perturbed(row, quad, x);
-    x = tempered(row, x);
-    return limited(row, quad, allowed(row, quad, x));
+    let capped = capped(scaled(load_quad(row.src, quad)));
+    let masked = masked(row, quad, biased(row, quad, capped));
+    let tempered = tempered(row, perturbed(row, quad, masked));
+    return limited(row, quad, allowed(row, quad, tempered));
 }
 
 fn quads_in(columns: u32) -> u32 {
