@@ -348,6 +348,94 @@ fn found(lint: fn(&naga::Module) -> BTreeSet<String>, body: &str) -> BTreeSet<St
     lint(&parse(&ENTRY.replace("BODY", body)))
 }
 
+/// Without any one of its fences, some program is open to compilers; and none is there in vain.
+#[test]
+fn every_fence_is_needed_and_its_lack_is_found() {
+    const FENCE: &str = "fenced(";
+    // (file, line, which of the line's): whether a program needs it.
+    let mut fences: BTreeMap<(String, String, usize), bool> = BTreeMap::new();
+    for linked in representatives() {
+        let wgsl = linked.text(Dialect::Naga);
+        for (range, file) in files_of(&wgsl).into_iter().filter(|(_, file)| is_exact(&linked.name, file)) {
+            for (at, _) in wgsl[range.clone()].match_indices(FENCE) {
+                let at = range.start + at;
+                let from = wgsl[..at].rfind('\n').map_or(0, |n| n + 1);
+                let line = wgsl[from..].lines().next().unwrap_or_default().trim();
+                // Of a line that is believed nothing is known; the zero of a sum is fenced for the sake of its sign.
+                let other = line.contains(rounding::BELIEVED) || line == "return fenced(vec4<f32>());";
+                if wgsl[..at].ends_with("fn ") || line.starts_with("//") || other {
+                    continue;
+                }
+                let which = wgsl[from..at].matches(FENCE).count();
+                let needed = fences.entry((file.to_owned(), line.to_owned(), which)).or_default();
+                if !*needed {
+                    let without = format!("{}{}", &wgsl[..at], &wgsl[at + FENCE.len() - 1..]);
+                    let module = parse(&without);
+                    let info = validate(&module, &linked.header, linked.int64).unwrap();
+                    *needed = !open_to_compilers(&linked.name, &without, &module, &info).is_empty();
+                }
+            }
+        }
+    }
+    let idle: Vec<_> = fences.iter().filter(|(_, needed)| !**needed).map(|(fence, _)| fence).collect();
+    assert!(idle.is_empty(), "{idle:#?}");
+    println!("{} fences", fences.len());
+    assert!(fences.len() > 40, "{}", fences.len());
+}
+
+/// What the lint says of a function of two numbers in a file where it counts.
+fn rounding_faults(body: &str) -> BTreeSet<String> {
+    let text = format!(
+        "@group(0) @binding(0) var<storage, read_write> x: array<f32, 8>;\n\
+         fn masked(a: f32) -> f32 {{ return bitcast<f32>(bitcast<u32>(a) | u32(x[7])); }}\n\
+         fn twice(a: f32, b: f32) -> f32 {{ return a * b; }}\n\
+         struct Pair {{ first: f32, second: f32 }}\n\
+         @compute @workgroup_size(1) fn main() {{\nlet a = x[0];\nlet b = x[1];\nlet c = x[2];\n{body}\n}}\n"
+    );
+    let module = parse(&text);
+    let info = validate(&module, &Header::default(), false).unwrap();
+    rounding::open_to_compilers(&module, &info, &text, |_| true)
+}
+
+#[test]
+fn what_compilers_may_round_otherwise_is_found() {
+    for (body, what) in [
+        ("x[3] = a * b + c;", "a product that goes into a sum"),
+        ("x[3] = c - a * b;", "a product that goes into a sum"),
+        ("x[3] = c + -(a * b);", "a product that goes into a sum"),
+        ("x[3] = twice(a, b) + c;", "a product that goes into a sum"),
+        ("var p = a; if (a > b) { p = a * b; } x[3] = p + c;", "a product that goes into a sum"),
+        ("x[3] = select(a * b, b, a > b) + c;", "a product that goes into a sum"),
+        ("x[3] = bitcast<f32>(bitcast<u32>(a * b)) + c;", "a product that goes into a sum"),
+        ("let p = Pair(a, a * b); x[3] = p.second + c;", "a product that goes into a sum"),
+        ("var v = vec2(a, b); v.y = a * b; x[3] = v.y + c;", "a product that goes into a sum"),
+        ("var s = 0.0; for (var i = 0u; i < 4u; i++) { s += x[i]; } x[3] = s;", "a sum that goes into a sum"),
+        ("x[3] = (a + b) - a;", "a sum that goes into a sum"),
+        ("x[3] = a * b * c;", "a product that goes into a product"),
+        ("x[3] = max(a * b, c) * c;", "a product that goes into a product"),
+        ("x[3] = a / b;", "a quotient, which need not be rounded right"),
+    ] {
+        let faults = rounding_faults(body);
+        assert_eq!(faults.iter().filter(|f| f.starts_with(what)).count(), 1, "{body}: {faults:?}");
+        assert_eq!(faults.len(), 1, "{body}: {faults:?}");
+    }
+    for body in [
+        "x[3] = a * b;",
+        "x[3] = masked(a * b) + c;",
+        "x[3] = masked(a + b) - a;",
+        "x[3] = (a + b) * c;",
+        "x[3] = a * 0.5 + c;",
+        "x[3] = (a * b) * 4.0;",
+        "x[3] = masked(a * b) * c;",
+        "let p = Pair(a, a * b); x[3] = p.first + c;",
+        "x[3] = a * b; x[4] = x[3] + c;",
+        "x[3] = f32(u32(a * b)) + c;",
+        "x[3] = a * b + c;   // unfenced: as the test wants",
+    ] {
+        assert_eq!(rounding_faults(body), BTreeSet::new(), "{body}");
+    }
+}
+
 #[test]
 fn nan_and_infinity_are_not_recognised_by_comparison() {
     for body in [

@@ -12,7 +12,7 @@ use naga::{
 };
 
 /// A line that says so is believed: what it adds or multiplies is exact, or may be rounded in any way.
-const BELIEVED: &str = "// unfenced: ";
+pub const BELIEVED: &str = "// unfenced: ";
 
 /// Sums and products in lines of `text` that `counts` whose operands a compiler may take together with what they are made of.
 pub fn open_to_compilers(
