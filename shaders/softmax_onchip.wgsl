@@ -30,10 +30,9 @@ fn run(index: u32, at: Lane, subgroup_size: u32) {
     if (at.first == 0u && task.exists) {
         put_log_sum_exp(row, total, normal);
     }
-    let base = params.dst_offset + row.index * params.dst_stride;
-    let kept_end = select(task.end, 0u, at.alone);
-    write_kept(Target(row, base, kept_end, total, normal, special(total)), at, keep);
-    if (at.alone) {
+    if (at.alone || special(total).is) {
         write(row, at, total, normal, 0u, task.end);
+    } else {
+        write_kept(Target(row, params.dst_offset + row.index * params.dst_stride, task.end, total, normal), at, keep);
     }
 }

@@ -29,8 +29,7 @@ fn sum_four(sum: Sum, row: Row, at: Lane, first: u32, x: Four) -> Sum {
 
 fn write_one(to: Target, q: u32, x: vec4<f32>) {
     if (q < to.quads) {
-        let y = output(to.row, to.total, to.normal, x, q * 4u);
-        store_quad(to.base, q, select(y, vec4(to.kind.fill), to.kind.is));
+        store_quad(to.base, q, output(to.row, to.total, to.normal, x, q * 4u));
     }
 }
 
@@ -48,5 +47,4 @@ struct Target {
     quads: u32,
     total: Partial,
     normal: Normal,
-    kind: Special,
 }

@@ -190,6 +190,7 @@ const GEOMETRIES: &[(Schedule, u32, u32, u32)] = &[
     (Schedule::OnChip, 8, 8, 16),
     (Schedule::OnChip, 8, 8, 32),
     (Schedule::OnChip, 64, 64, 4),
+    (Schedule::OnChip, 64, 64, 8),
     (Schedule::OnChip, 256, 256, 4),
     (Schedule::OnChip, 256, 256, 8),
     (Schedule::OnChip, 256, 256, 16),
@@ -364,6 +365,8 @@ fn for_gpu(caps: &Caps, shape: &Shape) -> (Schedule, u32, u32, u32) {
         513..=1024 if !shape.quads => (Schedule::Stream, 64, 64, 0),
         513..=1024 if shuffles => (Schedule::Rows, 256, 32, 8),
         513..=1024 => (Schedule::Rows, 256, 64, 4),
+        // Many rows hide what few invocations wait for.
+        1025..=2048 if shape.rows >= 128 => (Schedule::OnChip, 64, 64, 8),
         1025..=4096 => (Schedule::OnChip, 256, 256, 4),
         4097..=8192 => (Schedule::OnChip, 256, 256, 8),
         8193..=16_384 => (Schedule::OnChip, 256, 256, 16),
