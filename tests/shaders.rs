@@ -44,8 +44,19 @@ fn validate(module: &naga::Module, header: &Header, int64: bool) -> Result<Modul
 fn is_exact(program: &str, file: &str) -> bool {
     // Log-probabilities and blocks are made of sums of exponentials, as softmax is, and so are capped and biased logits.
     let sums = [
-        "exp", "ln", "sum_extended", "exchange_sums", "normal_extended", "outcome", "logprobs_on", "scored_on",
-        "temperature_on", "divided_off", "temperature_kept", "cap_on", "slopes_on",
+        "exp",
+        "ln",
+        "sum_extended",
+        "exchange_sums",
+        "normal_extended",
+        "outcome",
+        "logprobs_on",
+        "scored_on",
+        "temperature_on",
+        "divided_off",
+        "temperature_kept",
+        "cap_on",
+        "slopes_on",
     ];
     let lib = file.strip_prefix("lib/").unwrap_or(file);
     match program.split('/').next() {
@@ -284,7 +295,7 @@ fn faults(body: &str) -> BTreeSet<String> {
     let module = parse(&ENTRY.replace("BODY", body));
     // What the lint is for: naga has nothing against any of these.
     let header = Header { subgroups: true, ..Header::default() };
-        validate(&module, &header, false).unwrap_or_else(|e| panic!("{body}: {e}"));
+    validate(&module, &header, false).unwrap_or_else(|e| panic!("{body}: {e}"));
     lint::divergent_barriers(&module)
 }
 

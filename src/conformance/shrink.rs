@@ -44,13 +44,12 @@ pub(super) fn random_name(random: &mut Random, name: &str) -> String {
         fresh.to_string()
     };
     let mut pairs: Vec<_> = pairs.iter().map(|&(key, value)| (key, draw(value))).collect();
-    // More choices than there are experts are refused, and a refusal tries nothing.
-    let size_of = |pairs: &[(&str, String)], key| pairs.iter().find(|pair| pair.0 == key)?.1.parse::<u32>().ok();
-    if let Some(experts) = size_of(&pairs, "experts") {
-        for (key, choices) in &mut pairs {
-            if *key == "k" && choices.parse::<u32>().is_ok_and(|k| k > experts) {
-                *choices = experts.to_string();
-            }
+    // A routing of more choices than there are experts is refused, and a refusal tries nothing.
+    if variant.starts_with("router/") {
+        let size = |key| pairs.iter().find(|pair| pair.0 == key)?.1.parse::<u32>().ok();
+        let most = size("experts").unwrap_or(u32::MAX);
+        for (_, choices) in pairs.iter_mut().filter(|pair| pair.0 == "k") {
+            *choices = choices.parse::<u32>().unwrap_or(most).min(most).to_string();
         }
     }
     put_together(variant, &pairs)
@@ -131,5 +130,22 @@ mod tests {
             seen.insert(name);
         }
         assert!(seen.len() > 300, "{}", seen.len());
+    }
+
+    /// A routing has no more choices than experts; a plan may.
+    #[test]
+    fn random_choices_are_as_many_as_there_can_be() {
+        let most = |name: &str| {
+            let mut random = Random::new(2);
+            let sizes = (0..500).map(|_| {
+                let name = random_name(&mut random, name);
+                let of =
+                    |key| taken_apart(&name).1.iter().find(|pair| pair.0 == key).unwrap().1.parse::<u32>().unwrap();
+                (of("k"), of("experts"))
+            });
+            sizes.filter(|(k, experts)| k > experts).count()
+        };
+        assert_eq!(most("router/row/f32/baseline/w8/x4:tokens=7,experts=31,k=6,scoring=softmax,fill=normal"), 0);
+        assert!(most("plan/serial/w8:tokens=70,experts=31,k=4,fill=zipf") > 0);
     }
 }

@@ -154,15 +154,20 @@ impl Variant {
     pub fn select(caps: &Caps, spec: &Spec) -> Self {
         let wide = caps.max_invocations >= 256 && caps.max_workgroup_bytes >= 16_352;
         let (tokens, experts) = (spec.shape.rows, spec.shape.cols);
+        // Invocations that share a row take turns for each choice; one alone looks at all of the row once.
+        let short = experts <= 64 || (experts <= 128 && spec.choices >= 6);
         let wanted: &[_] = match (caps.cpu, wide) {
             (true, _) => &[(Schedule::Lane, 8, 1), (Schedule::Row, 8, 8)],
             // A token to an invocation, as long as its row is short or there are enough tokens; few of them in small workgroups, for
             // more of the GPU.
-            (false, true) if experts <= 128 && tokens <= 2048 => &[(Schedule::Lane, 8, 1), (Schedule::Row, 256, 32)],
-            (false, true) if experts <= 128 || (experts <= 256 && tokens >= 8192) => {
+            (false, true) if short && tokens <= 2048 => &[(Schedule::Lane, 8, 1), (Schedule::Row, 256, 32)],
+            (false, true) if short || (experts <= 256 && tokens >= 8192 && spec.options.groups.is_none()) => {
                 &[(Schedule::Lane, 64, 1), (Schedule::Row, 256, 32)]
             }
-            (false, true) if tokens <= 64 || experts > 1024 || (experts > 256 && tokens <= 512) => &[(Schedule::Row, 256, 256)],
+            (false, true) if experts <= 128 => &[(Schedule::Row, 256, 32), (Schedule::Row, 256, 256)],
+            (false, true) if tokens <= 64 || experts > 1024 || (experts > 256 && tokens <= 512) => {
+                &[(Schedule::Row, 256, 256)]
+            }
             (false, true) if experts <= 256 => &[(Schedule::Row, 256, 32), (Schedule::Row, 256, 256)],
             (false, true) => &[(Schedule::Row, 64, 32), (Schedule::Row, 256, 256)],
             (false, false) => &[(Schedule::Row, 64, 32), (Schedule::Row, 8, 8)],
