@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn random_choices_are_as_many_as_there_can_be() {
         let most = |name: &str| {
-            let mut random = Random::new(2);
+            let mut random = Random::of("choices");
             let sizes = (0..500).map(|_| {
                 let name = random_name(&mut random, name);
                 let of =
