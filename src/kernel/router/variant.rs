@@ -161,7 +161,7 @@ impl Variant {
             // A token to an invocation, as long as its row is short or there are enough tokens; few of them in small workgroups, for
             // more of the GPU.
             (false, true) if short && tokens <= 2048 => &[(Schedule::Lane, 8, 1), (Schedule::Row, 256, 32)],
-            (false, true) if short || (experts <= 256 && tokens >= 8192 && spec.options.groups.is_none()) => {
+            (false, true) if short || (experts <= 256 && tokens >= 8192) => {
                 &[(Schedule::Lane, 64, 1), (Schedule::Row, 256, 32)]
             }
             (false, true) if experts <= 128 => &[(Schedule::Row, 256, 32), (Schedule::Row, 256, 256)],

@@ -184,6 +184,7 @@ const GEOMETRIES: &[(Schedule, u32, u32, u32)] = &[
     (Schedule::Rows, 8, 1, 32),
     (Schedule::Rows, 64, 4, 4),
     (Schedule::Rows, 256, 8, 4),
+    (Schedule::Rows, 256, 16, 4),
     (Schedule::Rows, 256, 32, 4),
     (Schedule::Rows, 256, 32, 8),
     (Schedule::Rows, 256, 64, 4),
@@ -359,7 +360,8 @@ fn for_gpu(caps: &Caps, shape: &Shape) -> (Schedule, u32, u32, u32) {
     match shape.cols {
         0..=64 => (Schedule::Rows, 64, 4, 4),
         65..=128 => (Schedule::Rows, 256, 8, 4),
-        129..=512 => (Schedule::Rows, 256, 32, 4),
+        129..=256 => (Schedule::Rows, 256, 16, 4),
+        257..=512 => (Schedule::Rows, 256, 32, 4),
         // One element at a time, a row on chip is too long for so few invocations.
         513..=1024 if !shape.quads && shape.rows < 512 => (Schedule::Stream, 256, 256, 0),
         513..=1024 if !shape.quads => (Schedule::Stream, 64, 64, 0),
@@ -370,7 +372,7 @@ fn for_gpu(caps: &Caps, shape: &Shape) -> (Schedule, u32, u32, u32) {
         1025..=4096 => (Schedule::OnChip, 256, 256, 4),
         4097..=8192 => (Schedule::OnChip, 256, 256, 8),
         8193..=16_384 => (Schedule::OnChip, 256, 256, 16),
-        _ if shape.rows >= 512 => (Schedule::Stream, 256, 256, 0),
+        _ if shape.rows >= 128 => (Schedule::Stream, 256, 256, 0),
         _ => (Schedule::Split, 256, 256, 0),
     }
 }

@@ -25,7 +25,8 @@ A document has markers, each alone on its line, and what is between them is repl
 <!-- onesum bench: softmax by algorithm from other-gpu -->   of the report other-gpu.json; left alone if that is not given
 <!-- end -->                                                 ends each of them
 
-Without 'from', results are those of the first report that has any. All files are written, or none.";
+Without 'from', results are those of the first report that has any and that no marker of the document names; where all given
+reports are named, such tables are left alone. All files are written, or none.";
 
 /// Put the measured tables of reports into documents, between markers
 #[derive(clap::Args)]
@@ -98,8 +99,9 @@ fn splice(text: &str, reports: &[(String, Report)]) -> Result<Spliced, String> {
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let mut done = Spliced { text: String::new(), tables: 0, changed: 0, left: 0 };
     let mut copied = 0;
+    let named: Vec<_> = slots.iter().filter_map(|slot| slot.from).collect();
     for slot in slots {
-        let Some(table) = slot.table(reports).map_err(|why| format!(":{}: {why}", slot.line))? else {
+        let Some(table) = slot.table(reports, &named).map_err(|why| format!(":{}: {why}", slot.line))? else {
             done.left += 1;
             continue;
         };
@@ -177,11 +179,11 @@ fn slot(name: &str, line: usize, at: usize) -> Option<Slot<'_>> {
 }
 
 impl Slot<'_> {
-    /// Its table, unless it is of a report that was not given.
-    fn table(&self, reports: &[(String, Report)]) -> Result<Option<String>, String> {
+    /// Its table, unless it is of a report that was not given. `named` are those that some table asks for by name.
+    fn table(&self, reports: &[(String, Report)], named: &[&str]) -> Result<Option<String>, String> {
         let (mut candidates, mut known) = (Vec::new(), false);
         for (name, report) in reports {
-            if self.from.is_none_or(|from| from == name) {
+            if self.from.map_or(!named.contains(&name.as_str()), |from| from == name) {
                 known = true;
                 candidates.push((report, self.of(report)));
             }
@@ -215,8 +217,7 @@ mod tests {
     fn only_what_is_between_markers_changes() {
         let (before, between, after) =
             ("# T\u{fc}\n\n  odd \t \n", "\ntext <!-- end --> inline\n", "last line, no newline");
-        let (one, two) =
-            ("<!-- onesum bench: softmax -->", "<!-- onesum bench: softmax/512x32768 by algorithm from one -->  ");
+        let (one, two) = ("<!-- onesum bench: softmax -->", "<!-- onesum bench: softmax/512x32768 by algorithm -->  ");
         let text = |a: &str, b: &str| format!("{before}{one}\n{a}{END}\n{between}{two}\n{b}{END}\n{after}");
         let done = splice(&text("old\n", ""), &reports()).unwrap();
         assert_eq!((done.tables, done.changed, done.left), (2, 2, 0));
@@ -244,6 +245,18 @@ mod tests {
         assert_eq!((done.tables, done.left), (1, 1));
         assert!(done.text.ends_with(other));
         assert!(splice(other, &reports()).unwrap_err().ends_with("asks for results of one"));
+    }
+
+    /// A report that is asked for by name is not what other tables mean.
+    #[test]
+    fn tables_without_a_name_are_not_of_a_report_that_has_one() {
+        let (any, named) = ("<!-- onesum bench: softmax -->\nold\n", "<!-- onesum bench: softmax from one -->\n");
+        let text = format!("{any}<!-- end -->\n{named}<!-- end -->\n");
+        let done = splice(&text, &reports()).unwrap();
+        assert_eq!((done.tables, done.left), (1, 1));
+        assert!(done.text.starts_with(any));
+        let both = [reports(), vec![("two".to_owned(), reports().remove(0).1)]].concat();
+        assert_eq!(splice(&text, &both).unwrap().tables, 2);
     }
 
     #[test]
