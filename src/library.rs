@@ -87,10 +87,7 @@ pub(crate) const PRODUCT_16: Fragment = fragment!("lib/product_16");
 /// How they do where the device has 64-bit integers. The bits are the same.
 const WIDER_PRODUCTS: [(Fragment, Fragment); 1] = [(PRODUCT_16, fragment!("lib/product_64"))];
 
-/// What a CPU does in fewer operations.
-const ON_CPU: [(Fragment, Fragment); 1] = [(fragment!("lib/at_least_max"), fragment!("lib/at_least_select"))];
-
-/// How quads are loaded and stored where it runs on the CPU and has 64-bit integers: there each lane's take their turn, and cost as much however
+/// How quads are loaded and stored where it runs on the CPU besides: there each lane's take their turn, and cost as much however
 /// wide they are. On a GPU there is nothing to win.
 const WIDER_MOVES: [(Fragment, Fragment); 17] = [
     (fragment!("lib/src_f32_x4"), fragment!("lib/src_f32_x4_int64")),
@@ -118,9 +115,6 @@ impl Program {
         let mut program = self.clone();
         if caps.int64 {
             program.exchange(&WIDER_PRODUCTS, "+int64");
-        }
-        if caps.cpu {
-            program.exchange(&ON_CPU, "");
         }
         if caps.int64 && caps.cpu {
             program.exchange(&WIDER_MOVES, "+wide");

@@ -229,6 +229,13 @@ impl Variant {
         (quads.div_ceil(part), part)
     }
 
+    /// Parts of so many rows, or of fewer, of which each has more.
+    fn partials(&self, rows: u32, cols: u32, draws: u32) -> u64 {
+        let parts = |rows| u64::from(self.parts(rows, cols, draws).0);
+        let all = u64::from(rows);
+        (all * parts(rows)).max((all * parts(1)).min(all + u64::from(FULL)))
+    }
+
     /// The variant that should be fastest for `shape` on a device with these capabilities. Pure.
     #[must_use]
     pub fn select(caps: &Caps, shape: &Shape, input: Dtype, draws: u32) -> Self {
@@ -507,11 +514,7 @@ impl Sample {
         if !self.variant.schedule.splits() {
             return 0;
         }
-        let parts = |rows| u64::from(self.variant.parts(rows, cols, self.spec.draws).0);
-        // Fewer rows have more parts each: memory for so many does for fewer.
-        let all = u64::from(rows);
-        let fewer = (all * parts(1)).min(all + u64::from(FULL));
-        (all * parts(rows)).max(fewer) * u64::from(self.slot()) * PARTIAL_BYTES
+        self.variant.partials(rows, cols, self.spec.draws) * u64::from(self.slot()) * PARTIAL_BYTES
     }
 
     /// Partials that a part leaves.
@@ -781,7 +784,7 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, write_all: bool) -> V
         either!(w, "lib/operand_seeds_read_write", "lib/operand_seeds_read"),
     ]);
     if sums {
-        list.extend([fragment!("lib/exp"), fragment!("lib/at_least_max"), fragment!("lib/sum_extended")]);
+        list.extend([fragment!("lib/exp"), fragment!("lib/sum_extended")]);
     } else {
         list.push(fragment!("lib/merge_best"));
     }
@@ -884,18 +887,37 @@ mod tests {
         let cpu = Caps { cpu: true, ..gpu.clone() };
         let of = |caps: &Caps, cols, draws| {
             let variant = Variant::select(caps, &Shape::new(1, cols), Dtype::F32, draws);
-            (variant.schedule, variant.width, variant.parts(rows, cols, draws).0)
+            (variant.schedule, variant.width, variant.parts(1, cols, draws).0)
         };
         assert_eq!(of(&cpu, 1024, 1), (Schedule::Stream, 8, 1));
         assert_eq!(of(&cpu, 32_768, 1), (Schedule::Stream, 8, 1));
         assert_eq!(of(&cpu, 32_772, 1), (Schedule::Split, 8, 2));
         assert_eq!(of(&gpu, 16_384, 1), (Schedule::Stream, 256, 1));
-        assert_eq!(of(&gpu, 16_388, 1), (Schedule::Split, 256, 2));
+        assert_eq!(of(&gpu, 16_388, 1), (Schedule::Split, 256, 17));
         // Of short rows, a lane has one to itself where there are some.
         let lanes = |rows, cols| Variant::select(&cpu, &Shape::new(rows, cols), Dtype::F32, 1).lanes;
         assert_eq!([lanes(15, 1024), lanes(16, 1024), lanes(16, 1028), lanes(256, 16_384)], [8, 1, 8, 1]);
         // Several draws are made by split rows only.
         assert_eq!(of(&cpu, 1024, 2), (Schedule::Split, 8, 1));
         assert_eq!(of(&gpu, 1024, 2), (Schedule::Split, 256, 1));
+    }
+
+    /// Memory for many rows does for fewer, although each of those has more parts; and a GPU is full of a row.
+    #[test]
+    fn fewer_rows_need_no_more_memory() {
+        for variant in Variant::all().filter(|v| v.schedule == Schedule::Split && v.input == Dtype::F32) {
+            for cols in [1, 1000, 16_384, 50_257, 151_936, 1_000_000, 20_000_000] {
+                for draws in [1, 8] {
+                    let needed = |rows| u64::from(rows) * u64::from(variant.parts(rows, cols, draws).0);
+                    let mut most = 0;
+                    for rows in (1..300).chain([1000, 4096, 70_000]) {
+                        most = most.max(needed(rows));
+                        assert!(variant.partials(rows, cols, draws) >= most, "{variant} {rows} x {cols}, {draws}");
+                    }
+                }
+            }
+        }
+        let wide = "sample/split/f32/baseline/w256/x4".parse::<Variant>().unwrap();
+        assert_eq!([1, 8, 64, 1000].map(|rows| wide.parts(rows, 151_936, 1).0), [149, 30, 4, 3]);
     }
 }

@@ -499,7 +499,6 @@ fn fragments(variant: &Variant, scoring: Scoring, write_all: bool) -> Vec<Fragme
         fragment!("lib/stats_params"),
         fragment!("lib/lane"),
         fragment!("lib/exp"),
-        fragment!("lib/at_least_max"),
         fragment!("lib/ln"),
         fragment!("lib/partial"),
         fragment!("lib/sum_extended"),

@@ -190,7 +190,7 @@ impl Frame<'_> {
     /// A power of two, which products by are exact.
     fn is_power_of_two(&self, e: Handle<Expression>) -> bool {
         match self.function.expressions[e] {
-            Expression::Literal(Literal::F32(x)) => x.is_normal() && x.to_bits() & 0x7f_ffff == 0,
+            Expression::Literal(Literal::F32(x)) => x.is_normal() && x.to_bits().trailing_zeros() >= 23,
             Expression::Splat { value, .. } => self.is_power_of_two(value),
             _ => false,
         }

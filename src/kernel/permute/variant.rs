@@ -226,8 +226,12 @@ mod tests {
         assert_eq!(single.lanes, 8);
         // Whoever is no CPU goes by elements.
         for (caps, short, long) in [(&small, 1, 8), (&usual, 32, 256)] {
-            assert_eq!(lanes(caps, Kernel::Combine, (8, 511), Dtype::F32), short);
-            assert_eq!(lanes(caps, Kernel::Combine, (1, 512), Dtype::Bf16), long);
+            assert_eq!(lanes(caps, Kernel::Dispatch, (8, 511), Dtype::F32), short);
+            assert_eq!(lanes(caps, Kernel::Dispatch, (1, 512), Dtype::Bf16), long);
         }
+        // A GPU's combine wants several loads of an invocation on their way.
+        let combine = |caps, hidden| lanes(caps, Kernel::Combine, (8, hidden), Dtype::F32);
+        assert_eq!([combine(&usual, 256), combine(&usual, 1024), combine(&usual, 1028)], [256, 256, 32]);
+        assert_eq!([combine(&small, 511), combine(&small, 512)], [1, 8]);
     }
 }

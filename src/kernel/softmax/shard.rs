@@ -280,16 +280,8 @@ pub(super) fn merge_program() -> Program {
     };
     let spec = Spec { empty_row: EmptyRow::Nan, ..Spec::new(Shape::new(1, 4)) };
     let mut program = sources::program(&spec, &variant, Stage::Scale, Form::default());
-    let wanted = [
-        "lib/params",
-        "lib/lane",
-        "lib/exp",
-        "lib/at_least_max",
-        "lib/partial",
-        "lib/sum_extended",
-        "lib/partials",
-        "lib/outcome",
-    ];
+    let wanted =
+        ["lib/params", "lib/lane", "lib/exp", "lib/partial", "lib/sum_extended", "lib/partials", "lib/outcome"];
     program.fragments.retain(|f| wanted.contains(&f.name) || ["lib/normal_extended", "lib/ln"].contains(&f.name));
     program.fragments.push(fragment!("softmax_merge"));
     program.name = format!("softmax/merge/w{MERGE_WIDTH}");

@@ -227,7 +227,6 @@ fn fragments(spec: &Spec, variant: &Variant, stage: Stage, form: Form) -> Vec<Fr
         fragment!("lib/params"),
         fragment!("lib/lane"),
         fragment!("lib/exp"),
-        fragment!("lib/at_least_max"),
         fragment!("lib/row"),
         fragment!("lib/stream"),
         match (o.scale.is_some(), o.gumbel) {
