@@ -292,7 +292,7 @@ pub enum Profile {
     /// Of the standard profile's cases as few as have everything: see [`super::Filter`]. By itself, a kernel's quick profile is
     /// its standard one.
     Quick,
-    /// What `cargo test` runs: every variant of f32; other element types on one geometry of each schedule.
+    /// What `cargo test` runs: every variant of f32; other element types on one geometry of each schedule, of rivals none.
     #[default]
     Standard,
     /// Every variant with everything.
@@ -310,13 +310,13 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
     Variant::all().filter(move |v| profile == Profile::Full || in_quick(v)).enumerate().flat_map(|(n, v)| of(v, n))
 }
 
-/// One small geometry of each schedule stands for the others where element types are concerned.
+/// One small geometry of each schedule of ours stands for the others, and for rivals, where element types are concerned.
 pub(super) fn in_quick(v: &Variant) -> bool {
     let plain = v.input == Dtype::F32 && v.output == Dtype::F32;
     let small = match v.schedule {
         Schedule::Rows => (v.width, v.keep) == (8, 8),
-        Schedule::OnChip => v.width == 64,
-        _ => v.lanes == 8,
+        Schedule::OnChip => (v.width, v.keep) == (64, 4),
+        schedule => v.lanes == 8 && !schedule.is_rival(),
     };
     plain || small
 }
