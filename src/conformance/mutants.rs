@@ -397,6 +397,10 @@ impl Bench {
         let small = names(Profile::Standard).filter(|name| weight(name) == 1 && cost(name) <= LARGE);
         let others: Vec<_> = small.filter(|name| known.insert(sort(name))).collect();
         cases.extend(large.into_values().chain(others));
+        // Nor at every variant: of the others one case, to see what files they have.
+        let mut known: BTreeSet<_> = cases.iter().map(|name| variant(name).to_owned()).collect();
+        let small = names(Profile::Standard).filter(|name| weight(name) == 1 && cost(name) <= LARGE);
+        cases.extend(small.filter(|name| known.insert(variant(name).to_owned())).collect::<Vec<_>>());
         let mut once = BTreeSet::new();
         cases.retain(|name| once.insert(name.clone()));
         Ok(Self { gpu, caps, cases, sound: Mutex::default() })

@@ -289,7 +289,10 @@ fn verdict(report: &Report, interrupted: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let reasons = report.skipped.iter().map(|(reason, count)| format!("{count} skipped: {reason}"));
-    let reasons: Vec<_> = report.ended.iter().cloned().chain(reasons).collect();
+    let mut reasons: Vec<_> = report.ended.iter().cloned().chain(reasons).collect();
+    if reasons.is_empty() {
+        reasons.push("the time was over before one was".to_owned());
+    }
     Err(Failure::error(format!("no case ran: {}", reasons.join("; "))))
 }
 

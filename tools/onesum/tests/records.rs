@@ -125,7 +125,7 @@ fn tables_go_between_markers() {
     let stale = bad(&[&arguments[..], &["--check"]].concat(), 1);
     assert!(stale.starts_with("out of date: ") && stale.contains("one.md") && stale.contains("two.md"), "{stale}");
     assert_eq!(std::fs::read_to_string(&one).unwrap(), text);
-    assert!(good(&arguments).contains("one.md: 1 tables, 1 out of date\n"));
+    assert!(good(&arguments).contains("one.md: 1 tables, 1 new\n"));
     good(&[&arguments[..], &["--check"]].concat());
     let done = std::fs::read_to_string(&one).unwrap();
     assert!(done.starts_with("# Title\n\n<!-- onesum bench: softmax by algorithm -->\nSome GPU"), "{done}");

@@ -1,5 +1,6 @@
 //! `onesum bench report`: measured tables in documents, between markers.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ Examples:
 A document has markers, each alone on its line, and what is between them is replaced:
 
 <!-- onesum bench: softmax -->                               a row for each result of the definition softmax
-<!-- onesum bench: softmax/4096x1024 -->                     of those whose names begin so
+<!-- onesum bench: softmax/4096x1024 -->                     of those whose names begin with these parts
 <!-- onesum bench: softmax by algorithm -->                  a row for each shape, a column for each algorithm
 <!-- onesum bench: * summary -->                             a row for each definition, here of all results
 <!-- onesum bench: softmax by algorithm from other-gpu -->   of the report other-gpu.json; left alone if that is not given
@@ -62,10 +63,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             files.text(path, &spliced.text)?;
             stale.push(name.to_string());
         }
-        let Spliced { tables, changed, left, .. } = spliced;
+        let Spliced { tables, changed, left, ref used, .. } = spliced;
         let left = if left == 0 { String::new() } else { format!("; {left} of other reports left alone") };
+        let idle = reports.iter().filter(|(report, _)| !used.contains(report)).map(|(report, _)| report.as_str());
+        let idle = idle.collect::<Vec<_>>().join(", ");
+        let idle = if idle.is_empty() { idle } else { format!("; nothing of {idle}") };
+        let what = if args.check { "out of date" } else { "new" };
         // Writing to a String cannot fail.
-        let _ = writeln!(said, "{name}: {tables} tables, {changed} out of date{left}");
+        let _ = writeln!(said, "{name}: {tables} tables, {changed} {what}{left}{idle}");
     }
     say(&said)?;
     if !args.check {
@@ -91,20 +96,23 @@ struct Spliced {
     changed: usize,
     /// Tables of reports that were not given.
     left: usize,
+    /// The reports that tables are of.
+    used: BTreeSet<String>,
 }
 
 /// Puts tables between the markers of a document. What fails is told with its line, to follow the document's name.
 fn splice(text: &str, reports: &[(String, Report)]) -> Result<Spliced, String> {
     let slots = slots(text)?;
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    let mut done = Spliced { text: String::new(), tables: 0, changed: 0, left: 0 };
+    let mut done = Spliced { text: String::new(), tables: 0, changed: 0, left: 0, used: BTreeSet::new() };
     let mut copied = 0;
     let named: Vec<_> = slots.iter().filter_map(|slot| slot.from).collect();
     for slot in slots {
-        let Some(table) = slot.table(reports, &named).map_err(|why| format!(":{}: {why}", slot.line))? else {
+        let Some((report, table)) = slot.table(reports, &named).map_err(|why| format!(":{}: {why}", slot.line))? else {
             done.left += 1;
             continue;
         };
+        done.used.insert(report.to_owned());
         let table = table.replace('\n', newline);
         done.text += &text[copied..slot.inside.start];
         done.text += &table;
@@ -180,18 +188,20 @@ fn slot(name: &str, line: usize, at: usize) -> Option<Slot<'_>> {
 
 impl Slot<'_> {
     /// Its table, unless it is of a report that was not given. `named` are those that some table asks for by name.
-    fn table(&self, reports: &[(String, Report)], named: &[&str]) -> Result<Option<String>, String> {
-        let (mut candidates, mut known) = (Vec::new(), false);
+    fn table<'r>(&self, reports: &'r [(String, Report)], named: &[&str]) -> Result<Option<(&'r str, String)>, String> {
+        let mut candidates = Vec::new();
         for (name, report) in reports {
             if self.from.map_or(!named.contains(&name.as_str()), |from| from == name) {
-                known = true;
-                candidates.push((report, self.of(report)));
+                candidates.push((name.as_str(), report, self.of(report)));
             }
         }
-        match candidates.into_iter().find(|(_, records)| !records.is_empty()) {
-            Some((report, records)) => Ok(Some(section(report, &records, self.form))),
-            None if known => Err(format!("no results are called {}", self.results)),
-            None => Ok(None),
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<_> = candidates.iter().map(|(name, ..)| *name).collect();
+        match candidates.into_iter().find(|(.., records)| !records.is_empty()) {
+            Some((name, report, records)) => Ok(Some((name, section(report, &records, self.form)))),
+            None => Err(format!("no results of {} are called {}", names.join(" or "), self.results)),
         }
     }
 
@@ -283,9 +293,12 @@ mod tests {
             (&*format!("{one}{one}<!-- end -->"), ":2: a table begins before the one of line 1 has ended".to_owned()),
             ("<!-- onesum bench: softmax\n", ":1: the marker does not end with -->".to_owned()),
             ("\n<!-- onesum bench: -->\n", format!(":2: {EXPECTED}, got \"\"")),
-            ("<!-- onesum bench: by algorithm -->\n<!-- end -->", ":1: no results are called by algorithm".to_owned()),
-            ("<!-- onesum bench: soft -->\n<!-- end -->", ":1: no results are called soft".to_owned()),
-            ("<!-- onesum bench: soft from one -->\n<!-- end -->", ":1: no results are called soft".to_owned()),
+            (
+                "<!-- onesum bench: by algorithm -->\n<!-- end -->",
+                ":1: no results of one are called by algorithm".to_owned(),
+            ),
+            ("<!-- onesum bench: soft -->\n<!-- end -->", ":1: no results of one are called soft".to_owned()),
+            ("<!-- onesum bench: soft from one -->\n<!-- end -->", ":1: no results of one are called soft".to_owned()),
         ] {
             assert_eq!(splice(text, &reports()).unwrap_err(), why, "{text}");
         }
