@@ -214,18 +214,20 @@ impl Variant {
         if !self.schedule.splits() {
             return (1, quads);
         }
+        // The fields are public, and not every number is a width.
+        let width = self.width.clamp(1, 1024);
         // Of several draws, each but the last looks through a part again.
-        let per_lane = match (self.width <= 8, draws > 1) {
+        let per_lane = match (width <= 8, draws > 1) {
             (true, false) => 1024,
             (true, true) => 64,
             (false, _) if self.schedule.by_blocks() => 16,
             (false, _) => {
                 let all = u64::from(rows) * u64::from(quads);
-                all.div_ceil(u64::from(FULL * self.width)).clamp(1, 64) as u32
+                all.div_ceil(u64::from(FULL * width)).clamp(1, 64) as u32
             }
         };
-        let wanted = quads.div_ceil(per_lane * self.width).clamp(1, MAX_PARTS);
-        let part = quads.div_ceil(wanted).next_multiple_of(self.width);
+        let wanted = quads.div_ceil(per_lane * width).clamp(1, MAX_PARTS);
+        let part = quads.div_ceil(wanted).next_multiple_of(width);
         (quads.div_ceil(part), part)
     }
 
@@ -918,6 +920,10 @@ mod tests {
             }
         }
         let wide = "sample/split/f32/baseline/w256/x4".parse::<Variant>().unwrap();
+        for width in [0, 3, u32::MAX] {
+            let odd = Variant { width, ..wide };
+            assert!(odd.parts(u32::MAX, u32::MAX, 1).0 >= 1 && odd.partials(u32::MAX, u32::MAX, 8) >= 1, "{width}");
+        }
         assert_eq!([1, 8, 64, 1000].map(|rows| wide.parts(rows, 151_936, 1).0), [149, 30, 4, 3]);
     }
 }

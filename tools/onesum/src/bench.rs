@@ -7,7 +7,7 @@ pub mod definitions;
 mod group;
 mod markdown;
 pub mod permuting;
-mod raw;
+pub mod raw;
 pub mod record;
 mod report;
 pub mod rounds;

@@ -8,6 +8,7 @@ use onesum::Bound;
 use onesum::host::{Gpu, HostError};
 use onesum::tuning::Tuning;
 
+use crate::bench::raw::{Raw, pipeline, raw};
 use crate::failure::Failure;
 use crate::terminal::{quietly, remark};
 
@@ -77,48 +78,15 @@ impl Turn for Bound {
 pub struct Clock {
     queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
     /// Where work that does not depend on each other would overlap.
-    fence: Option<Fence>,
+    fence: Option<Raw>,
 }
 
 /// A dispatch of one invocation that writes one word, always the same: wgpu puts a barrier between it and the one before, which
 /// holds back all that comes later. In use each kernel waits for another; in a benchmark none would.
-struct Fence {
-    pipeline: wgpu::ComputePipeline,
-    group: wgpu::BindGroup,
-}
-
-impl Fence {
-    fn new(gpu: &Gpu) -> Result<Self, HostError> {
-        let text = "@group(0) @binding(0) var<storage, read_write> word: u32;\n\
-                    @compute @workgroup_size(1)\nfn main() { word = 1u; }\n";
-        let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("onesum fence"),
-            source: wgpu::ShaderSource::Wgsl(text.into()),
-        });
-        let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some("onesum fence"),
-            layout: None,
-            module: &module,
-            entry_point: None,
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
-        });
-        let word = gpu.allocate(4)?;
-        let entry = wgpu::BindGroupEntry { binding: 0, resource: word.as_entire_binding() };
-        let layout = &pipeline.get_bind_group_layout(0);
-        let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("onesum fence"),
-            layout,
-            entries: &[entry],
-        });
-        Ok(Self { pipeline, group })
-    }
-
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.group, &[]);
-        pass.dispatch_workgroups(1, 1, 1);
-    }
+fn fence(gpu: &Gpu) -> Result<Raw, HostError> {
+    let text = "@group(0) @binding(0) var<storage, read_write> word: u32;\n\
+                @compute @workgroup_size(1)\nfn main() { word = 1u; }\n";
+    Ok(raw(gpu, &pipeline(gpu, "onesum fence", text, &[]), &[&gpu.allocate(4)?], [1, 1]))
 }
 
 /// A CPU adapter's work is done by threads of this very process: the process's own clock sees it all, and its timestamps say no
@@ -140,7 +108,7 @@ impl Clock {
     /// # Errors
     /// Memory for one word is not to be had.
     pub fn new(gpu: &Gpu) -> Result<Self, HostError> {
-        let fence = if is_cpu(gpu) { None } else { Some(Fence::new(gpu)?) };
+        let fence = if is_cpu(gpu) { None } else { Some(fence(gpu)?) };
         Ok(Self { queries: has_stamps(gpu).then(|| Self::queries(gpu)), fence })
     }
 
@@ -221,7 +189,7 @@ mod tests {
     fn timestamps_measure_the_pass() {
         let gpu = Gpu::open(None).unwrap();
         assert!(gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY));
-        let clock = Clock { queries: Some(Clock::queries(&gpu)), fence: Some(Fence::new(&gpu).unwrap()) };
+        let clock = Clock { queries: Some(Clock::queries(&gpu)), fence: Some(fence(&gpu).unwrap()) };
         let (rows, cols) = (64, 4096);
         let buffers = [(); 2].map(|()| gpu.allocate(u64::from(rows * cols) * 4).unwrap());
         let [src, dst] = buffers.each_ref().map(|buffer| Matrix::new(buffer, rows, cols));
