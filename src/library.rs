@@ -134,8 +134,11 @@ impl Program {
         }
     }
 
+    /// The whole text, and what its overrides are set to, for who reads it.
     pub fn text(&self, dialect: Dialect) -> String {
-        link(dialect, &self.header, &self.fragments)
+        let overrides: Vec<_> = self.overrides.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let text = link(dialect, &self.header, &self.fragments);
+        if overrides.is_empty() { text } else { format!("// overrides: {}\n{text}", overrides.join(", ")) }
     }
 }
 

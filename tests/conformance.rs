@@ -2,10 +2,67 @@
 
 mod common;
 
-use onesum::conformance::{Case, Fault, Outcome, Profile, cases, run_case, run_cases};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use onesum::conformance::{
+    Case, Fault, Filter, KERNELS, Kernel, Memory, OptionSet, Outcome, Profile, cases, devices, run_case, run_cases,
+    run_on, terms,
+};
 use onesum::host::{Gpu, adapters};
 use onesum::softmax::{Dtype, Tier};
 use onesum::{Caps, Library};
+
+/// Of terms with a kernel, a kernel's schedule or a kernel's tier, the first.
+fn is_kernels(term: &str) -> bool {
+    term.split(' ').next().is_some_and(|of| !of.contains('/'))
+}
+
+/// The quick profile; for a twin, as many of its cases as have every term of the kernels.
+fn quick(twin: bool) -> Filter {
+    let filter = Filter { profile: Profile::Quick, ..Filter::default() };
+    if !twin {
+        return filter;
+    }
+    let mut seen = BTreeSet::new();
+    let names = filter.cases().map(|case| case.to_string()).filter(|name| {
+        let before = seen.len();
+        // What the device lacks, some other case need not.
+        let needs = name.contains("/subgroup/") || name.contains("/shuffle/") || name.contains("f16n");
+        seen.extend(terms(name).into_iter().filter(|term| is_kernels(term)).map(|term| (term, needs)));
+        seen.len() > before
+    });
+    Filter { patterns: names.map(|name| name.parse().unwrap()).collect(), ..filter }
+}
+
+/// Every kernel, every part of a variant's name (schedule, element type, tier, width ...), every option, every class of special
+/// values has a case that runs, on every adapter that can run it, with every schedule and every tier if the adapter is no twin; and
+/// nothing is wrong.
+#[test]
+fn quick_profile_covers_everything_on_every_adapter() {
+    let all = adapters();
+    let vocabulary: BTreeSet<String> = KERNELS.iter().flat_map(Kernel::vocabulary).collect();
+    for adapter in &all {
+        let twin = common::is_twin(adapter, &all);
+        let gpus = devices(adapter).unwrap();
+        let start = Instant::now();
+        let report = run_on(&gpus, &quick(twin), |_, _, _| ControlFlow::Continue(()));
+        println!("{}, {} s\n{report}", report.adapter.line(), start.elapsed().as_secs());
+        assert!(report.ok());
+        let known = |term: &&String| report.covered.contains(*term) || report.skipped_terms.contains(*term);
+        let wanted = vocabulary.iter().filter(|term| !twin || is_kernels(term));
+        assert_eq!(wanted.filter(|term| !known(term)).collect::<Vec<_>>(), Vec::<&String>::new());
+        for kernel in &KERNELS {
+            let begins = |term: &&String| term.split([' ', '/']).next() == Some(kernel.name);
+            let skipped = report.skipped_terms.iter().filter(begins).filter(|t| !report.covered.contains(*t)).count();
+            let covered = report.covered.iter().filter(begins).count();
+            println!("{}: {covered} terms covered, {skipped} not for this device", kernel.name);
+            // Programs that need nothing, which every device runs, have more than half of them.
+            assert!(covered > skipped, "{}: {covered} {skipped}", kernel.name);
+        }
+    }
+}
 
 /// Every adapter runs softmax's standard profile without a failure. A floor under the number of cases keeps skips from eating it up.
 #[test]
@@ -24,10 +81,13 @@ fn smaller_subgroups_than_claimed() {
         let mut gpu = Gpu::of(adapter).unwrap();
         let caps = Caps { min_subgroup_size: 32, ..gpu.library.caps().clone() };
         gpu.library = Library::with_caps(gpu.library.device(), caps, None).unwrap();
-        let f32_shuffles = |c: &Case| {
-            c.variant.tier == Tier::Shuffle && (c.variant.input, c.variant.output) == (Dtype::F32, Dtype::F32)
+        // Of one program each.
+        let plain_shuffles = |c: &Case| {
+            c.variant.tier == Tier::Shuffle
+                && (c.variant.input, c.variant.output) == (Dtype::F32, Dtype::F32)
+                && (c.options, c.memory) == (OptionSet::Plain, Memory::Separate)
         };
-        let report = run_cases(&gpu, cases(Profile::Standard).filter(f32_shuffles), |_, _| {});
+        let report = run_cases(&gpu, cases(Profile::Standard).filter(plain_shuffles), |_, _| {});
         println!("{report}");
         assert!(report.failures.is_empty());
         assert!(report.executed >= 200 || !gpu.library.caps().subgroup, "{} cases", report.executed);

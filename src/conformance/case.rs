@@ -309,9 +309,18 @@ impl Profile {
 pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
     let variants = Variant::all().filter(move |v| profile == Profile::Full || in_quick(v)).enumerate();
     variants.flat_map(move |(n, v)| {
-        let few = profile != Profile::Full && v.schedule.is_rival() && !is_plain(&v);
-        of(v, n).into_iter().take(if few { 2 } else { usize::MAX })
+        let full = profile == Profile::Full;
+        let few = !full && v.schedule.is_rival() && !is_plain(&v);
+        let once = !full && is_long(&v);
+        let all = of(v, n, profile).into_iter().take(if few { 2 } else { usize::MAX });
+        all.filter(move |case| !once || (case.options, case.memory) == (OptionSet::Plain, Memory::Separate))
     })
+}
+
+/// Whose programs are the longest, a copy of all they do for each element that they keep: seconds to compile, each. Of those with
+/// quads there are as many elements and a quarter of the copies.
+pub(super) fn is_long(v: &Variant) -> bool {
+    v.keep >= 16 && !v.quads
 }
 
 /// One small geometry of each schedule stands for the others where element types are concerned.
@@ -330,7 +339,7 @@ fn is_plain(v: &Variant) -> bool {
 
 /// The cases of one variant: every shape with some fill, every fill with some shape, and every option set, for
 /// f32. Which goes with which is rotated by `n`, so that variants of one kind share the pairs among them.
-fn of(variant: Variant, n: usize) -> Vec<Case> {
+fn of(variant: Variant, n: usize, profile: Profile) -> Vec<Case> {
     let plain = Case {
         variant,
         rows: 1,
@@ -358,8 +367,13 @@ fn of(variant: Variant, n: usize) -> Vec<Case> {
         let reload_log = variant.schedule == Schedule::Reload
             && matches!(options, OptionSet::Log | OptionSet::LogLseZero | OptionSet::Sampler);
         // Options are the same code whatever the geometry: each variant takes some of them.
-        let turn = if f32_only { (i + n).is_multiple_of(3) } else { (i + n).is_multiple_of(15) };
-        if turn && !reload_log {
+        // Each is a program, and what takes time is to compile. With 7 instead of 6, some schedules would lack some options.
+        let every = match (f32_only, profile) {
+            (true, Profile::Full) => 3,
+            (true, _) => 6,
+            (false, _) => 15,
+        };
+        if (i + n).is_multiple_of(every) && !reload_log {
             let (_, cols) = shapes[(i + n) % shapes.len()];
             let fill = [Fill::Uniform, Fill::SomeExcluded, Fill::RowsExcluded, Fill::Ties][(n + i / 3) % 4];
             list.push(Case { rows: 12, cols: cols.clamp(4, 1024), fill, options, ..plain });
@@ -385,7 +399,7 @@ fn of(variant: Variant, n: usize) -> Vec<Case> {
             let fill = [Fill::Uniform, Fill::RowsExcluded, Fill::Ties, Fill::AboveOverflow][(n + i) % 4];
             (i, Case { rows: 7, cols, fill, options, memory: Memory::Sharded, ..plain })
         });
-        let some = sharded.filter(|(i, case)| case.has_shards() && (f32_only || (i + n).is_multiple_of(6)));
+        let some = sharded.filter(|(i, case)| case.has_shards() && (f32_only || (i + n).is_multiple_of(12)));
         list.extend(some.map(|(_, case)| case));
     }
     list

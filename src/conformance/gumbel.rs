@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::case::{in_quick, name_of, shapes, terms};
+use super::case::{in_quick, is_long, name_of, shapes, terms};
 use super::check::{Difference, Findings, Layout, PATTERN};
 use super::data::{Random, decode, encode, stored};
 use super::run::{Outcome, Trial, without};
@@ -109,7 +109,7 @@ pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
     let one_tier = |v: &Variant| v.tier == Tier::Baseline || (v.keep > 0 && v.width == 8 && v.lanes == 8);
     let ours = Variant::all().filter(move |v| !v.schedule.is_rival() && one_tier(v));
     let plain = |v: &Variant| (v.input, v.output) == (Dtype::F32, Dtype::F32);
-    let quick = move |v: &Variant| plain(v) || (in_quick(v) && v.schedule == Schedule::Stream);
+    let quick = move |v: &Variant| (plain(v) && !is_long(v)) || (in_quick(v) && v.schedule == Schedule::Stream);
     ours.filter(move |v| profile == Profile::Full || quick(v)).enumerate().flat_map(move |(n, variant)| {
         let shapes = shapes(&variant);
         let count = match profile {

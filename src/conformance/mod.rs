@@ -31,4 +31,4 @@ pub use export::{ExportError, Exported, FORMAT, export, export_with, save};
 pub use programs::{Access, Linked, programs, representatives};
 pub use report::{Adapter, Failed, Report, Tally, Worst, WrongElement};
 pub use run::{Outcome, Trial, run_case, run_cases};
-pub use suite::{Cases, Filter, KERNELS, Kernel, Pattern, case, run, run_with, terms};
+pub use suite::{Cases, Filter, KERNELS, Kernel, Pattern, case, devices, run, run_on, run_with, terms};

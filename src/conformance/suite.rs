@@ -1,10 +1,11 @@
 //! All kernels' cases as one suite: which there are, which of them a filter selects, and a run of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -369,38 +370,69 @@ pub fn run_with(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
     filter: &Filter,
-    mut tell: impl FnMut(usize, &str, &Outcome) -> ControlFlow<()>,
+    tell: impl FnMut(usize, &str, &Outcome) -> ControlFlow<()>,
 ) -> Result<Report, HostError> {
     let gpu = Gpu::from_parts(device, queue)?;
+    // The GL backend has one context, which threads wait for only so long.
+    let threads = if gpu.info.backend == wgpu::Backend::Gl { 1 } else { threads() };
+    Ok(run_on(&vec![gpu; threads], filter, tell))
+}
+
+/// As many devices of this adapter as [`run_on`] makes use of: on a CPU, whose driver compiles on one thread a device, one for
+/// each thread of [`run_with`]; else clones of one.
+///
+/// # Errors
+/// When the adapter gives no device.
+pub fn devices(adapter: &wgpu::Adapter) -> Result<Vec<Gpu>, HostError> {
+    let info = adapter.get_info();
+    match (info.backend, info.device_type) {
+        (wgpu::Backend::Gl, _) => Ok(vec![Gpu::of(adapter)?]),
+        (_, wgpu::DeviceType::Cpu) => (0..threads()).map(|_| Gpu::of(adapter)).collect(),
+        _ => Ok(vec![Gpu::of(adapter)?; threads()]),
+    }
+}
+
+/// [`run_with`] on several devices of one adapter, each with a thread of its own; the same device may come several times. Nothing is
+/// run on none.
+pub fn run_on(gpus: &[Gpu], filter: &Filter, mut tell: impl FnMut(usize, &str, &Outcome) -> ControlFlow<()>) -> Report {
+    let Some(first) = gpus.first() else { return Report::default() };
     let (start, stop) = (Instant::now(), AtomicBool::new(false));
     let over = || filter.budget.is_some_and(|budget| start.elapsed() >= budget);
-    let names = Mutex::new(filter.names().enumerate());
+    let names = Mutex::new(filter.names().enumerate().peekable());
+    let unbegun = AtomicUsize::new(0);
     let (mut done, mut told) = (Vec::new(), false);
     let (send, receive) = mpsc::channel();
-    // The GL backend has one context, which threads wait for only so long.
-    let threads = if gpu.info.backend == wgpu::Backend::Gl { 1 } else { cores().clamp(2, 8) };
     let worker = |mut gpu: Gpu, send: &mpsc::Sender<_>| {
-        while !stop.load(Ordering::Relaxed) && !over() {
-            let next = names.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((index, name)) = next else { break };
-            forget(&mut gpu);
-            let outcome = match case(&name).map_or_else(Outcome::Skipped, |trial| caught(&*trial, &gpu)) {
-                // Sizes at random need not make sense.
-                Outcome::Failed(Failure::Refused(_)) if filter.random.is_some() => {
-                    Outcome::Skipped("the library refuses these sizes".into())
-                }
-                outcome => outcome,
-            };
-            if filter.fail_fast && matches!(outcome, Outcome::Failed(_)) {
-                stop.store(true, Ordering::Relaxed);
-            }
-            if send.send((index, name, outcome)).is_err() {
+        let ended = || stop.load(Ordering::Relaxed) || over();
+        while !ended() {
+            let batch = of_one_variant(&mut names.lock().unwrap_or_else(PoisonError::into_inner));
+            if batch.is_empty() {
                 break;
+            }
+            forget(&mut gpu);
+            for (index, name) in batch {
+                if ended() {
+                    unbegun.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                let outcome = match case(&name).map_or_else(Outcome::Skipped, |trial| caught(&*trial, &gpu)) {
+                    // Sizes at random need not make sense.
+                    Outcome::Failed(Failure::Refused(_)) if filter.random.is_some() => {
+                        Outcome::Skipped("the library refuses these sizes".into())
+                    }
+                    outcome => outcome,
+                };
+                if filter.fail_fast && matches!(outcome, Outcome::Failed(_)) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                if send.send((index, name, outcome)).is_err() {
+                    return;
+                }
             }
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for gpu in gpus {
             let (gpu, send, worker) = (gpu.clone(), send.clone(), &worker);
             scope.spawn(move || worker(gpu, &send));
         }
@@ -415,13 +447,13 @@ pub fn run_with(
     });
     let timed_out = over();
     done.sort_by_key(|(index, ..)| *index);
-    let mut report = Report::of(&gpu);
+    let mut report = Report::of(first);
     for (_, name, outcome) in done {
         let Ok(trial) = case(&name) else { continue };
         let failed = matches!(outcome, Outcome::Failed(_));
         report.add(&trial, outcome);
         if failed && filter.random.is_some() && !told && report.failures.len() <= MADE_SMALLER {
-            make_smaller(&gpu, &mut report, &name);
+            make_smaller(first, &mut report, &name);
         }
     }
     let left = names.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -430,15 +462,26 @@ pub fn run_with(
     } else if stop.into_inner() {
         Some("a case failed".into())
     } else if timed_out && filter.random.is_none() {
-        Some(format!("the time was over before {} cases were", left.count()))
+        Some(format!("the time was over before {} cases were", left.count() + unbegun.into_inner()))
     } else {
         None
     };
-    Ok(report)
+    report
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from)
+/// The next names, as long as they are of the variant of the first: threads that shared them would compile it twice.
+fn of_one_variant<N: Iterator<Item = (usize, String)>>(names: &mut Peekable<N>) -> Vec<(usize, String)> {
+    let variant = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
+    let mut batch: Vec<_> = names.next().into_iter().collect();
+    while let Some(next) = names.next_if(|(_, name)| batch.first().is_some_and(|(_, b)| variant(b) == variant(name))) {
+        batch.push(next);
+    }
+    batch
+}
+
+/// A thread a core, 2 to 8: compiling takes longer than running.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
 }
 
 /// Runs a case. A panic is the suite's fault, or wgpu's when a driver surprises it: the other cases are run all the same.

@@ -106,6 +106,14 @@ pub fn adapter(name: Option<&str>) -> Result<wgpu::Adapter, HostError> {
         return found.filter(computes).ok_or_else(|| HostError::NoAdapter(advice()));
     };
     let mut all = adapters();
+    position(&all, &wanted).map(|index| all.swap_remove(index))
+}
+
+/// Which of these adapters [`adapter`] takes by this name or number.
+///
+/// # Errors
+/// When there is none; the message says what there is.
+pub fn position(all: &[wgpu::Adapter], wanted: &str) -> Result<usize, HostError> {
     let describe = |a: &wgpu::Adapter| {
         let i = a.get_info();
         format!("{} {} {} {:?}", i.name, i.driver, i.driver_info, i.backend).to_lowercase()
@@ -115,7 +123,7 @@ pub fn adapter(name: Option<&str>) -> Result<wgpu::Adapter, HostError> {
         Err(_) => all.iter().position(|a| describe(a).contains(&wanted.to_lowercase())),
     };
     if let Some(index) = found {
-        return Ok(all.swap_remove(index));
+        return Ok(index);
     }
     if all.is_empty() {
         return Err(HostError::NoAdapter(advice()));

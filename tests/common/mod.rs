@@ -1,6 +1,7 @@
 //! What the suites share: devices that tell of every error, uploads, and the comparison with the reference.
 #![allow(dead_code)] // No suite uses all of it.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use onesum::accuracy::RowBudget;
@@ -83,26 +84,28 @@ pub fn gpu() -> &'static Gpu {
     GPU.get_or_init(|| Gpu::open(None).expect("an adapter; tools/test installs one"))
 }
 
-/// Runs the standard profile of a kernel on every adapter, and holds each report against what it must have at least. A CPU that Vulkan
-/// reaches is left out where GL reaches it again: the same code of the same compiler, for which tests/suite.rs has the quick profile.
+/// Whether this is a CPU through GL that Vulkan reaches, too: the same code of the same compiler.
+pub fn is_twin(adapter: &wgpu::Adapter, all: &[wgpu::Adapter]) -> bool {
+    let is_gl = |a: &wgpu::Adapter| a.get_info().backend == wgpu::Backend::Gl;
+    let name = |a: &wgpu::Adapter| a.get_info().name;
+    is_gl(adapter) && all.iter().any(|other| !is_gl(other) && name(other) == name(adapter))
+}
+
+/// Runs the standard profile of a kernel on every adapter but twins, and holds each report against what it must have at least.
+/// Twins have a part of the quick profile, in tests/conformance.rs.
 #[cfg(feature = "conformance")]
 pub fn standard_profile(kernel: &str, enough: impl Fn(&Gpu, &onesum::conformance::Report)) {
-    use onesum::conformance::{Filter, Profile, run};
+    use onesum::conformance::{Filter, Profile, devices, run_on};
 
     let filter = Filter { patterns: vec![kernel.parse().unwrap()], profile: Profile::Standard, ..Filter::default() };
     let all = onesum::host::adapters();
     assert!(!all.is_empty(), "no adapter: tools/test installs one");
-    let is_gl = |info: &wgpu::AdapterInfo| info.backend == wgpu::Backend::Gl;
-    let infos: Vec<_> = all.iter().map(wgpu::Adapter::get_info).collect();
-    for (adapter, info) in all.iter().zip(&infos) {
-        if is_gl(info) && infos.iter().any(|other| !is_gl(other) && other.name == info.name) {
-            continue;
-        }
-        let gpu = Gpu::of(adapter).unwrap();
-        let report = run(&gpu.device, &gpu.queue, &filter).unwrap();
+    for adapter in all.iter().filter(|adapter| !is_twin(adapter, &all)) {
+        let (gpus, info) = (devices(adapter).unwrap(), adapter.get_info());
+        let report = run_on(&gpus, &filter, |_, _, _| ControlFlow::Continue(()));
         println!("{} ({:?}, {})\n{report}", info.name, info.backend, info.driver_info);
         assert!(report.ok());
-        enough(&gpu, &report);
+        enough(&gpus[0], &report);
     }
 }
 

@@ -15,14 +15,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use onesum::conformance::{self, Adapter, Filter, Outcome, Report, case, run_with};
-use onesum::host::Gpu;
+use onesum::conformance::{self, Adapter, Filter, Outcome, Report, case, run_on};
+use onesum::host::{self, Gpu};
 
 use crate::device;
 use crate::failure::Failure;
 use crate::run::paths::{check, is_stdout, named_output};
 use crate::tensor::Files;
-use crate::terminal::say;
+use crate::terminal::{quietly, say};
 use record::Record;
 
 const HELP: &str = "\
@@ -164,9 +164,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(dir) = &args.save {
         std::fs::create_dir_all(dir).map_err(|e| Failure::error(format!("{}: {e}", dir.display())))?;
     }
-    let gpu = device::open(args.adapter.as_deref())?;
+    let gpus = quietly(|| conformance::devices(&host::adapter(args.adapter.as_deref())?))?;
+    let gpu = &gpus[0];
     let interrupted = interruption();
-    let lost = device_loss(&gpu.device);
+    let lost = Arc::new(AtomicBool::new(false));
+    for gpu in &gpus {
+        tell_of_loss(&gpu.device, &lost);
+    }
 
     let mut live = Live::new(args, &filter, outputs.takes_stdout());
     live.say(&format!("{}\n", Adapter::new(&gpu.info).line()))?;
@@ -175,13 +179,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let (start, mut tried) = (Instant::now(), Vec::new());
     let keeps_going = !outputs.is_empty();
-    let mut report = run_with(&gpu.device, &gpu.queue, &filter, |index, name, outcome| {
+    let mut report = run_on(&gpus, &filter, |index, name, outcome| {
         tried.push((index, Tried { name: name.to_owned(), outcome: outcome.clone() }));
         let shown = live.tell(name, outcome);
         let stop = interrupted.load(Ordering::Relaxed) || lost.load(Ordering::Relaxed);
         // Whoever reads a pipe may have seen enough; files want all cases.
         if stop || (shown.is_err() && !keeps_going) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    });
     live.bar.finish_and_clear();
     if lost.load(Ordering::Relaxed) {
         report.ended = Some("the device was lost".to_owned());
@@ -192,13 +196,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let tried: Vec<_> = tried.into_iter().map(|(_, tried)| tried).collect();
     let time = start.elapsed();
     if keeps_going && !lost.load(Ordering::Relaxed) {
-        report.probe = Some(conformance::probe::probe(&gpu)?);
+        report.probe = Some(conformance::probe::probe(gpu)?);
     }
     let record = Record::new(args, &filter, &report, &tried, time);
     let shown = live.say(&summary::text(&report, &live.again));
     outputs.write(&record, &live.again)?;
     if let Some(dir) = &args.save {
-        live.say(&save(&gpu, &report, dir)?)?;
+        live.say(&save(gpu, &report, dir)?)?;
     }
     verdict(&report, interrupted.load(Ordering::Relaxed))?;
     shown
@@ -469,11 +473,9 @@ fn interruption() -> Arc<AtomicBool> {
 }
 
 /// Set when the device is lost: all cases after that would fail.
-fn device_loss(device: &wgpu::Device) -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let set = Arc::clone(&flag);
-    device.set_device_lost_callback(move |_, _| set.store(true, Ordering::Relaxed));
-    flag
+fn tell_of_loss(device: &wgpu::Device, flag: &Arc<AtomicBool>) {
+    let flag = Arc::clone(flag);
+    device.set_device_lost_callback(move |_, _| flag.store(true, Ordering::Relaxed));
 }
 
 /// Another one each time.

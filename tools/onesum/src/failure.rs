@@ -1,6 +1,7 @@
 //! How a command ends when it does not end well: one line and an exit code.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// Why a command stops.
 #[derive(Debug)]
@@ -59,6 +60,11 @@ impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Error(error.to_string())
     }
+}
+
+/// A variant, by the name that the command line gives it.
+pub fn variant<V: FromStr<Err: fmt::Display>>(name: &str) -> Result<V, Failure> {
+    name.parse().map_err(|e: V::Err| Failure::usage(e.to_string()))
 }
 
 /// Drivers and compilers like to write paragraphs; a user of a shell wants a line.

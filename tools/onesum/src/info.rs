@@ -22,6 +22,9 @@ pub struct Args {
     /// Measure built-in functions, special values, subgroups and limits of each adapter
     #[arg(long)]
     probe: bool,
+    /// Of one adapter only, by its number or a part of its name
+    #[arg(long, value_name = "NAME_OR_INDEX")]
+    adapter: Option<String>,
     /// Report as JSON
     #[arg(long)]
     json: bool,
@@ -115,7 +118,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         // The library knows what to install here.
         quietly(|| host::adapter(None))?;
     }
-    let entries = adapters.iter().enumerate().map(|(i, a)| Entry::new(i, a, args)).collect::<Result<_, _>>()?;
+    let only = args.adapter.as_deref().map(|wanted| host::position(&adapters, wanted)).transpose()?;
+    let shown = adapters.iter().enumerate().filter(|(i, _)| only.is_none_or(|only| only == *i));
+    let entries = shown.map(|(i, a)| Entry::new(i, a, args)).collect::<Result<_, _>>()?;
     let record = Record { onesum: env!("CARGO_PKG_VERSION"), adapters: entries };
     if args.json {
         return say_json(&record);
@@ -186,7 +191,7 @@ impl Entry {
                 yes(self.features.shader_int64),
                 yes(self.features.timestamp_query),
             ),
-            "   variants".to_owned(),
+            "   variants (Gumbel-Softmax has those of softmax)".to_owned(),
         ];
         lines.extend(self.tiers.iter().map(Group::line));
         lines.push("   chosen for f32".to_owned());

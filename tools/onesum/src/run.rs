@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::check::{self, Verdict};
 use crate::device;
 use crate::elements::dtype;
-use crate::failure::Failure;
+use crate::failure::{Failure, variant};
 use crate::job::{Job, Outcome};
 use crate::tensor::{Dtype, Files, Tensor, move_axis_back, move_axis_last, resolve_axis};
 use crate::terminal::{remark, say, say_json};
@@ -286,12 +286,13 @@ fn check_paths(args: &SoftmaxArgs, more: Option<Named<'_>>) -> Result<(), Failur
         paths::named_text("--lengths", args.lengths.as_ref()),
     ];
     let outputs = [paths::named("--output", Some(&args.output)), paths::named("--lse", args.lse.as_ref()), more];
-    paths::check(&inputs, &outputs)
+    paths::check(&inputs, &outputs)?;
+    paths::check_tensors(&outputs)
 }
 
 /// Reads all files and puts the job together: all that can be wrong without an adapter is found here. Paths have been checked.
 fn prepare(args: &SoftmaxArgs) -> Result<(Logits, Job), Failure> {
-    let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
+    let variant = args.variant.as_deref().map(variant::<Variant>).transpose()?;
     check_name(args.tensor.as_deref(), &[&args.input, &args.output])?;
     let mut tensor = Tensor::read(&args.input, args.tensor.as_deref())?;
     let axis = axis_of(&args.input, &tensor, args.axis)?;

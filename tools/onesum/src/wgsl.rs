@@ -4,7 +4,7 @@ use onesum::shader::Dialect;
 use onesum::softmax::{self, Shape, Spec, Variant};
 use onesum::{expert_choice, gumbel, permute, plan, router, sample, stats};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, variant};
 use crate::terminal::say;
 
 const EXAMPLES: &str = "\
@@ -53,7 +53,7 @@ fn list(filter: &str) -> Result<(), Failure> {
         .chain(permute::Variant::all().map(|v| v.to_string()));
     let names: String = all.filter(|name| name.contains(filter)).map(|name| name + "\n").collect();
     if names.is_empty() {
-        return Err(Failure::error(format!("no variant's name contains {filter:?}")));
+        return Err(Failure::usage(format!("no variant's name contains {filter:?}")));
     }
     say(&names)
 }
@@ -63,15 +63,15 @@ fn print(name: &str, browser: bool) -> Result<(), Failure> {
     // The text does not depend on the shape.
     let shape = Shape::new(1, 4);
     let texts = if name.starts_with("sample/") {
-        let variant: sample::Variant = name.parse()?;
+        let variant: sample::Variant = variant(name)?;
         sample::wgsl(&sample::Spec { input: variant.input, ..sample::Spec::new(shape) }, &variant, dialect)
     } else if let Some(rest) = name.strip_prefix("gumbel/") {
-        let variant: Variant = format!("softmax/{rest}").parse()?;
+        let variant: Variant = variant(&format!("softmax/{rest}"))?;
         straight_through(variant, shape, dialect)
     } else if let Some(texts) = routing(name, dialect)? {
         texts
     } else {
-        let variant: Variant = name.parse()?;
+        let variant: Variant = variant(name)?;
         softmax::wgsl(&Spec { input: variant.input, output: variant.output, ..Spec::new(shape) }, &variant, dialect)
     };
     let count = texts.len();
@@ -86,22 +86,22 @@ fn print(name: &str, browser: bool) -> Result<(), Failure> {
 fn routing(name: &str, dialect: Dialect) -> Result<Option<Vec<String>>, Failure> {
     Ok(Some(match name.split('/').next() {
         Some("router") => {
-            let variant: router::Variant = name.parse()?;
+            let variant: router::Variant = variant(name)?;
             let spec = router::Spec { input: variant.input, ..router::Spec::new(Shape::new(1, 256), 8) };
             vec![router::wgsl(&spec, &variant, dialect)]
         }
-        Some("plan") => plan::wgsl(&plan::Spec::new(4096, 8, 256), &name.parse()?, dialect),
+        Some("plan") => plan::wgsl(&plan::Spec::new(4096, 8, 256), &variant(name)?, dialect),
         Some("stats") => {
-            let variant: stats::Variant = name.parse()?;
+            let variant: stats::Variant = variant(name)?;
             let spec = stats::Spec { input: variant.input, ..stats::Spec::new(Shape::new(1, 256)) };
             stats::wgsl(&spec, &variant, dialect)
         }
         Some("expert_choice") => {
-            let variant: expert_choice::Variant = name.parse()?;
+            let variant: expert_choice::Variant = variant(name)?;
             let spec = expert_choice::Spec { input: variant.input, ..expert_choice::Spec::new(4096, 256, 128) };
             expert_choice::wgsl(&spec, &variant, dialect)
         }
-        Some("permute") => vec![permute::wgsl(&name.parse()?, 8, dialect)],
+        Some("permute") => vec![permute::wgsl(&variant(name)?, 8, dialect)],
         _ => return Ok(None),
     }))
 }

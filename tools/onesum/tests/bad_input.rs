@@ -142,12 +142,15 @@ fn binding_limit() -> u64 {
 #[test]
 fn outputs() {
     let t = Trial::new();
+    let complaint = |output: &str, more: &[&str], code| {
+        bad(&[&["run", "softmax", "-i", &t.input, "-o", output], more].concat(), code)
+    };
     let refused = |output: &str, more: &[&str], expected: &str| {
-        let said = bad(&[&["run", "softmax", "-i", &t.input, "-o", output], more].concat(), 1);
+        let said = complaint(output, more, 1);
         assert!(said.contains(expected), "{said}");
     };
     refused(&t.folder.path("no/such/y.npy"), &[], "there is no folder");
-    refused(&t.folder.path("y.txt"), &[], "ends in .npy or .safetensors");
+    assert!(complaint(&t.folder.path("y.txt"), &[], 2).contains("ends in .npy or .safetensors"));
     let before = t.folder.names();
     if cfg!(target_os = "linux") {
         refused("/dev/full", &[], "No space left on device");
@@ -196,7 +199,8 @@ fn routes() {
     refused(&["-k", "2", "--variant", "router/lane/f16/baseline/w8/x4"], 2, "another element type than the f32");
     // Numbers out of their domain.
     refused(&["-k", "9"], 1, "at most the number of experts");
-    refused(&["-k", "0"], 1, "choices must be from 1 to 64");
+    refused(&["-k", "0"], 2, "0 is not in 1..=64");
+    refused(&["-k", "65"], 2, "65 is not in 1..=64");
     refused(&["-k", "2", "--n-group", "3", "--topk-group", "1"], 1, "a divisor of the number of experts");
     refused(&["-k", "4", "--n-group", "4", "--topk-group", "1"], 1, "hold as many experts as are chosen");
     refused(&["-k", "2", "--soft-cap", "0"], 1, "soft_cap must be from 2^-20");
@@ -213,7 +217,7 @@ fn routes() {
     refused(&["-k", "2", "--expert-map", &four], 1, "expected the dtype u4, i4 or i8");
     refused(&["-k", "2", "--expert-map", &negative], 1, "expected an expert or -1, got -2");
     refused(&["-k", "2", "--expert-map", &short, "--shared-experts", "1"], 1, "a map of shape [9], 1 of them shared");
-    refused(&["-k", "2", "--variant", "router/nonsense"], 1, "no variant is called");
+    refused(&["-k", "2", "--variant", "router/nonsense"], 2, "no variant is called");
     let plan = folder.path("p.safetensors");
     refused(
         &["-k", "2", "--plan", &plan, "--block", "4294967295"],
@@ -229,7 +233,7 @@ fn routes() {
     assert!(run(&fixture("i8.npy"), &experts, 1).contains("expected the dtype"));
     assert!(run(&fixture("rank0.npy"), &experts, 1).contains("logits need at least one axis"));
     assert!(run(&folder.npy("bare.npy", &[3, 0], &[]), &experts, 1).contains("there are no experts in shape [3, 0]"));
-    assert!(run(&input, &folder.path("e.txt"), 1).contains("ends in .npy or .safetensors"));
+    assert!(run(&input, &folder.path("e.txt"), 2).contains("ends in .npy or .safetensors"));
     assert!(run(&input, &input, 2).contains("--experts and --input name the same file"));
     if cfg!(target_os = "linux") {
         // The weights are written first, and do not stay.

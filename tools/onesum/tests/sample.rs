@@ -169,7 +169,10 @@ fn what_is_wrong_is_said_and_nothing_written() {
     assert!(bad(&run(&["--count", "0"]), 2).contains("--count"));
     assert!(bad(&run(&["--seed", "-1"]), 2).contains("-1"));
     assert!(bad(&run(&["--variant", "sample/stream/f16/baseline/w8/x4"]), 2).contains("element type"));
-    assert!(bad(&run(&["--variant", "softmax/stream/f32/baseline/w8/x4"]), 1).contains("no variant"));
+    assert!(bad(&run(&["--variant", "softmax/stream/f32/baseline/w8/x4"]), 2).contains("no variant"));
+    for none in ["-1", "nan"] {
+        assert!(bad(&run(&["--temperature", none]), 2).contains("expected 0 or more"));
+    }
     assert!(bad(&run(&["--lengths", "1,2,3"]), 1).contains("3 lengths fit neither"));
     assert!(bad(&["run", "sample", "-i", &input, "-o", &folder.path("y.safetensors")], 1).contains(".npy for indices"));
     assert_eq!(folder.names(), ["x.npy"]);

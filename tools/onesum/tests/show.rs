@@ -13,6 +13,8 @@ fn info_says_what_runs_where() {
         assert!(said.contains(part), "{part} is not in {said}");
     }
     assert!(good(&["info", "--variants"]).contains("softmax/stream/f32/baseline/w64/x4"));
+    assert_eq!(good(&["info", "--adapter", "0"]).lines().filter(|line| !line.starts_with(' ')).count(), 2);
+    assert!(bad(&["info", "--adapter", "nonsense"], 1).contains("no adapter matches \"nonsense\"; there are 0: "));
 }
 
 #[test]
@@ -69,6 +71,7 @@ fn wgsl_of_every_kind() {
     let text = good(&["wgsl", "softmax/stream/f32/subgroup/w256/x4"]);
     assert!(text.contains("@compute") && !text.contains("enable subgroups;"));
     assert!(text.starts_with("// softmax/stream/f32/subgroup/w256/x4, dispatch 1 of 1\n"));
+    assert!(text.contains("\n// overrides: WIDTH = 256, LANES = 256\n"));
     let browser = good(&["wgsl", "softmax/stream/f32/subgroup/w256/x4", "--browser"]);
     assert!(browser.contains("enable subgroups;"));
     let split = good(&["wgsl", "softmax/split/f32/baseline/w256/x4"]);
@@ -88,9 +91,9 @@ fn wgsl_of_every_kind() {
             "{name}"
         );
     }
-    assert!(bad(&["wgsl", "plan/nonsense"], 1).contains("no variant is called"));
-    assert!(bad(&["wgsl", "softmax/nonsense"], 1).contains("no variant is called"));
-    assert!(bad(&["wgsl", "--list", "nonsense"], 1).contains("no variant's name contains"));
+    assert!(bad(&["wgsl", "plan/nonsense"], 2).contains("no variant is called"));
+    assert!(bad(&["wgsl", "softmax/nonsense"], 2).contains("no variant is called"));
+    assert!(bad(&["wgsl", "--list", "nonsense"], 2).contains("no variant's name contains"));
 }
 
 #[test]

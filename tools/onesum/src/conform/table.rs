@@ -129,7 +129,8 @@ fn equality(runs: &[Run]) -> String {
 }
 
 fn read(path: &Path) -> Result<Run, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::error(format!("{}: {e}", path.display())))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Failure::error(format!("{}: cannot read: {e}", path.display())))?;
     let report = |e| Failure::error(format!("{}: not a report of `onesum conform --json`: {e}", path.display()));
     serde_json::from_str(&text).map_err(report)
 }

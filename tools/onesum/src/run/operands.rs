@@ -34,6 +34,10 @@ pub fn read(args: &SoftmaxArgs, axis: usize, moved: &[usize], job: &mut Job) -> 
 /// A number, or a file.
 pub(super) fn temperature(text: &str, dims: &[usize]) -> Result<Shared<f32>, Failure> {
     match text.parse::<f32>() {
+        // The kernels say what they do with it; whoever types it did not mean it.
+        Ok(value) if value.is_nan() || value < 0.0 => {
+            Err(Failure::usage(format!("--temperature {text}: expected 0 or more, or a file")))
+        }
         Ok(value) => Ok(Shared::one(value, dims)),
         Err(_) => per_row(Path::new(text), dims, "--temperature"),
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::check_folder;
+use super::{check_folder, ends_in};
 use crate::failure::Failure;
 
 /// A file, and the option that names it.
@@ -53,6 +53,19 @@ fn same(a: &Path, b: &Path) -> bool {
         return false;
     }
     a == b || (a_place.is_some() && a_place == b_place)
+}
+
+/// Whether these outputs have names that tensors can be written to. Pipes and devices need no ending.
+pub fn check_tensors(outputs: &[Option<Named<'_>>]) -> Result<(), Failure> {
+    let nameless = |path: &Path| path.exists() && !path.is_file();
+    let is_tensor = |path: &Path| nameless(path) || ends_in(path, "npy") || ends_in(path, "safetensors");
+    match outputs.iter().flatten().find(|file| !is_tensor(file.path)) {
+        None => Ok(()),
+        Some(Named { what, path }) => {
+            let path = path.display();
+            Err(Failure::usage(format!("{what} {path}: expected a file name that ends in .npy or .safetensors")))
+        }
+    }
 }
 
 /// Where a file is, or would be made: links followed. None if that cannot be told.

@@ -16,7 +16,7 @@ use onesum::{plan, router, stats};
 use super::{Logits, axis_of, check_name, ends_in, named, paths, rows_and_cols, to_stdout};
 use crate::device::{self, Clock};
 use crate::elements::dtype;
-use crate::failure::Failure;
+use crate::failure::{Failure, variant};
 use crate::routing::{Buffers, Load, Planned, Routed, Routing, compare_plan, planned};
 use crate::tensor::{Dtype, Files, Tensor, Words, read_integers};
 use crate::terminal::{remark, say, say_json};
@@ -125,11 +125,11 @@ impl Variants {
         let mut variants = Self::default();
         for name in names {
             if name.starts_with("plan/") {
-                variants.plan = Some(name.parse()?);
+                variants.plan = Some(variant(name)?);
             } else if name.starts_with("stats/") {
-                variants.stats = Some(name.parse()?);
+                variants.stats = Some(variant(name)?);
             } else {
-                variants.router = Some(name.parse()?);
+                variants.router = Some(variant(name)?);
             }
         }
         Ok(variants)
@@ -183,12 +183,10 @@ fn check_outputs(args: &Args) -> Result<(), Failure> {
         paths::named("--tuning", args.choice.tuning.as_ref()),
     ];
     paths::check(&inputs, &outputs(args).map(|(what, path)| paths::named(what, Some(path))).collect::<Vec<_>>())?;
-    for path in [&args.weights, &args.experts] {
-        let stream = path.exists() && !path.is_file();
-        if !(ends_in(path, "npy") || ends_in(path, "safetensors") || stream) {
-            return Err(named(path, "expected a file name that ends in .npy or .safetensors"));
-        }
-    }
+    paths::check_tensors(&[
+        paths::named("--weights", Some(&args.weights)),
+        paths::named("--experts", Some(&args.experts)),
+    ])?;
     if args.plan.as_ref().is_some_and(|p| !ends_in(p, "safetensors")) {
         return Err(Failure::usage("--plan makes a file that ends in .safetensors"));
     }

@@ -10,7 +10,7 @@ use super::{Logits, axis_of, check_name, ends_in, operands, paths, rows_and_cols
 use crate::device::{self, Clock};
 use crate::draws::Draws;
 use crate::elements::dtype;
-use crate::failure::Failure;
+use crate::failure::{Failure, variant};
 use crate::plot;
 use crate::tensor::{Dtype, Files, Tensor, move_axis_last};
 use crate::terminal::{remark, say, say_json};
@@ -189,16 +189,13 @@ fn check_paths(args: &Args) -> Result<(), Failure> {
         paths::named_text("--temperature", args.temperature.as_ref()),
         paths::named_text("--lengths", args.lengths.as_ref()),
     ];
-    let outputs = [
-        paths::named("--output", Some(&args.output)),
-        paths::named("--logprobs", args.logprobs.as_ref()),
-        paths::named("--plot", args.plot.as_ref()),
-    ];
-    paths::check(&inputs, &outputs)
+    let tensors = [paths::named("--output", Some(&args.output)), paths::named("--logprobs", args.logprobs.as_ref())];
+    paths::check(&inputs, &[tensors[0], tensors[1], paths::named("--plot", args.plot.as_ref())])?;
+    paths::check_tensors(&tensors)
 }
 
 fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
-    let variant = args.variant.as_deref().map(str::parse::<Variant>).transpose()?;
+    let variant = args.variant.as_deref().map(variant::<Variant>).transpose()?;
     check_paths(args)?;
     if args.plot.as_ref().is_some_and(|p| !ends_in(p, "svg")) {
         return Err(Failure::usage("--plot makes a file that ends in .svg"));

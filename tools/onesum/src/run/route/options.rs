@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use onesum::plan::{Capacity, Priority};
-use onesum::router::{Bias, GroupScore, Groups, LEAST_SUM, Noise, Preset, Scoring, Shared, Spec};
+use onesum::router::{Bias, GroupScore, Groups, LEAST_SUM, MAX_EXPERTS, Noise, Preset, Scoring, Shared, Spec};
 use onesum::softmax::{Dtype, Shape};
 
 use crate::failure::Failure;
@@ -17,7 +17,7 @@ pub struct Options {
     #[arg(long, value_name = "MODEL")]
     pub preset: Option<Preset>,
     /// Experts of a token
-    #[arg(long, short = 'k', value_name = "K")]
+    #[arg(long, short = 'k', value_name = "K", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub experts_per_token: Option<u32>,
     /// What logits become before they are weights [default: softmax]
     #[arg(long, value_enum, value_name = "HOW")]
@@ -198,7 +198,8 @@ impl Options {
         let grouped = spec.options.groups.is_some();
         let overridden = self.experts_per_token.is_some()
             && (!grouped || self.n_group == Some(1) || (self.n_group.is_some() && self.topk_group.is_some()));
-        if own != experts && !overridden {
+        // Of more than any router has, the check that follows says so.
+        if own != experts && !overridden && experts <= MAX_EXPERTS {
             let groups = if grouped { ", --n-group and --topk-group" } else { "" };
             return Err(Failure::error(format!(
                 "the router of {preset} has {own} experts, the input has {experts}: to route these by its rules, \
