@@ -91,11 +91,13 @@ pub fn is_twin(adapter: &wgpu::Adapter, all: &[wgpu::Adapter]) -> bool {
     is_gl(adapter) && all.iter().any(|other| !is_gl(other) && name(other) == name(adapter))
 }
 
-/// Runs the standard profile of a kernel on every adapter but twins, and holds each report against what it must have at least.
-/// Twins have a part of the quick profile, in tests/conformance.rs.
+/// Runs the standard profile of a kernel on every adapter but twins. Every part of a variant's name (schedule, element type, tier,
+/// width ...), every option, every class of special values has a case that runs, with every schedule and every tier, where the adapter
+/// can run it; and nothing is wrong. The report is held against what it must have at least. Twins have a part of the quick profile, in
+/// tests/conformance.rs.
 #[cfg(feature = "conformance")]
 pub fn standard_profile(kernel: &str, enough: impl Fn(&Gpu, &onesum::conformance::Report)) {
-    use onesum::conformance::{Filter, Profile, devices, run_on};
+    use onesum::conformance::{Filter, Kernel, Profile, devices, run_on};
 
     let filter = Filter { patterns: vec![kernel.parse().unwrap()], profile: Profile::Standard, ..Filter::default() };
     let all = onesum::host::adapters();
@@ -105,6 +107,9 @@ pub fn standard_profile(kernel: &str, enough: impl Fn(&Gpu, &onesum::conformance
         let report = run_on(&gpus, &filter, |_, _, _| ControlFlow::Continue(()));
         println!("{} ({:?}, {})\n{report}", info.name, info.backend, info.driver_info);
         assert!(report.ok());
+        let mut missing = Kernel::of(kernel).unwrap().vocabulary();
+        missing.retain(|term| !report.covered.contains(term) && !report.skipped_terms.contains(term));
+        assert!(missing.is_empty(), "no case has {missing:?}");
         enough(&gpus[0], &report);
     }
 }
