@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::data::options;
-use crate::softmax::{Dtype, Schedule, Variant};
+use crate::softmax::{Dtype, Schedule, Tier, Variant};
 
 /// Logits with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -307,9 +307,11 @@ impl Profile {
 
 /// The cases of a profile, for variants of any device.
 pub fn cases(profile: Profile) -> impl Iterator<Item = Case> {
-    let variants = Variant::all().filter(move |v| profile == Profile::Full || in_quick(v)).enumerate();
-    variants.flat_map(move |(n, v)| {
-        let full = profile == Profile::Full;
+    let full = profile == Profile::Full;
+    let variants = Variant::all().filter(move |v| full || in_quick(v)).enumerate();
+    // How elements move and how lanes meet know nothing of each other.
+    let meets = |v: &Variant| v.lanes == 1 || v.quads == (v.tier == Tier::Baseline);
+    variants.filter(move |(_, v)| full || is_plain(v) || meets(v)).flat_map(move |(n, v)| {
         let few = !full && v.schedule.is_rival() && !is_plain(&v);
         let once = !full && is_long(&v);
         let all = of(v, n, profile).into_iter().take(if few { 2 } else { usize::MAX });

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::case::{Memory, Profile};
 use super::report::{Failed, Report};
-use super::run::{Outcome, Trial, forget};
+use super::run::{Outcome, Trial, forget, renew};
 use super::shrink::{random_name, shrunk};
 use super::{Failure, data::Random, expert_choice, gumbel, permute, plan, router, sample, stats};
 use crate::host::{Gpu, HostError};
@@ -379,7 +379,7 @@ pub fn run_with(
 }
 
 /// As many devices of this adapter as [`run_on`] makes use of: on a CPU, whose driver compiles on one thread a device, one for
-/// each thread of [`run_with`]; else clones of one.
+/// each thread of [`run_with`]; through GL one; else clones of one.
 ///
 /// # Errors
 /// When the adapter gives no device.
@@ -403,6 +403,8 @@ pub fn run_on(gpus: &[Gpu], filter: &Filter, mut tell: impl FnMut(usize, &str, &
     let (mut done, mut told) = (Vec::new(), false);
     let (send, receive) = mpsc::channel();
     let worker = |mut gpu: Gpu, send: &mpsc::Sender<_>| {
+        // A library builds one pipeline at a time.
+        renew(&mut gpu);
         let ended = || stop.load(Ordering::Relaxed) || over();
         while !ended() {
             let batch = of_one_variant(&mut names.lock().unwrap_or_else(PoisonError::into_inner));

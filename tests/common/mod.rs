@@ -1,7 +1,6 @@
 //! What the suites share: devices that tell of every error, uploads, and the comparison with the reference.
 #![allow(dead_code)] // No suite uses all of it.
 
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use onesum::accuracy::RowBudget;
@@ -97,6 +96,8 @@ pub fn is_twin(adapter: &wgpu::Adapter, all: &[wgpu::Adapter]) -> bool {
 /// tests/conformance.rs.
 #[cfg(feature = "conformance")]
 pub fn standard_profile(kernel: &str, enough: impl Fn(&Gpu, &onesum::conformance::Report)) {
+    use std::ops::ControlFlow;
+
     use onesum::conformance::{Filter, Kernel, Profile, devices, run_on};
 
     let filter = Filter { patterns: vec![kernel.parse().unwrap()], profile: Profile::Standard, ..Filter::default() };
