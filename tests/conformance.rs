@@ -46,7 +46,12 @@ fn twins_run_everything() {
         seen.extend(terms(name).into_iter().filter(|term| is_kernels(term)).map(|term| (term, needs)));
         seen.len() > before
     });
-    let patterns = names.map(|name| name.parse().unwrap()).collect();
+    let names: Vec<_> = names.collect();
+    for kernel in &KERNELS {
+        let words: BTreeSet<_> = kernel.vocabulary().into_iter().filter(|term| is_kernels(term)).collect();
+        assert!(words.is_subset(&names.iter().flat_map(|name| terms(name)).collect()), "{}", kernel.name);
+    }
+    let patterns = names.iter().map(|name| name.parse().unwrap()).collect();
     let filter = Filter { patterns, profile: Profile::Quick, ..Filter::default() };
     let all = adapters();
     for adapter in all.iter().filter(|adapter| common::is_twin(adapter, &all)) {

@@ -19,7 +19,7 @@ use self::change::{Change, changes};
 use super::case::Profile;
 use super::data::Random;
 use super::run::{Outcome, Trial, forget};
-use super::suite::{KERNELS, Kernel, case, terms};
+use super::suite::{KERNELS, Kernel, case, terms, variant};
 use crate::Caps;
 use crate::host::{Gpu, HostError};
 use crate::library::{Hook, Patch};
@@ -306,10 +306,6 @@ type Found = BTreeMap<&'static str, (Fragment, Vec<(usize, usize)>)>;
 
 /// Cases of one file that are too few to be all.
 const FEW: usize = 24;
-
-fn variant(name: &str) -> &str {
-    name.split(':').next().unwrap_or_default()
-}
 
 /// All that mutants are tried with.
 struct Bench {

@@ -373,22 +373,22 @@ pub fn run_with(
     tell: impl FnMut(usize, &str, &Outcome) -> ControlFlow<()>,
 ) -> Result<Report, HostError> {
     let gpu = Gpu::from_parts(device, queue)?;
-    // The GL backend has one context, which threads wait for only so long.
-    let threads = if gpu.info.backend == wgpu::Backend::Gl { 1 } else { threads() };
+    let threads = threads(&gpu.info);
     Ok(run_on(&vec![gpu; threads], filter, tell))
 }
 
 /// As many devices of this adapter as [`run_on`] makes use of: on a CPU, whose driver compiles on one thread a device, one for
-/// each thread of [`run_with`]; through GL one; else clones of one.
+/// each thread of [`run_with`]; else clones of one.
 ///
 /// # Errors
 /// When the adapter gives no device.
 pub fn devices(adapter: &wgpu::Adapter) -> Result<Vec<Gpu>, HostError> {
     let info = adapter.get_info();
-    match (info.backend, info.device_type) {
-        (wgpu::Backend::Gl, _) => Ok(vec![Gpu::of(adapter)?]),
-        (_, wgpu::DeviceType::Cpu) => (0..threads()).map(|_| Gpu::of(adapter)).collect(),
-        _ => Ok(vec![Gpu::of(adapter)?; threads()]),
+    let threads = threads(&info);
+    if info.device_type == wgpu::DeviceType::Cpu {
+        (0..threads).map(|_| Gpu::of(adapter)).collect()
+    } else {
+        Ok(vec![Gpu::of(adapter)?; threads])
     }
 }
 
@@ -471,9 +471,13 @@ pub fn run_on(gpus: &[Gpu], filter: &Filter, mut tell: impl FnMut(usize, &str, &
     report
 }
 
+/// The variant in the name of a case.
+pub(super) fn variant(name: &str) -> &str {
+    name.split(':').next().unwrap_or_default()
+}
+
 /// The next names, as long as they are of the variant of the first: threads that shared them would compile it twice.
 fn of_one_variant<N: Iterator<Item = (usize, String)>>(names: &mut Peekable<N>) -> Vec<(usize, String)> {
-    let variant = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
     let mut batch: Vec<_> = names.next().into_iter().collect();
     while let Some(next) = names.next_if(|(_, name)| batch.first().is_some_and(|(_, b)| variant(b) == variant(name))) {
         batch.push(next);
@@ -481,8 +485,12 @@ fn of_one_variant<N: Iterator<Item = (usize, String)>>(names: &mut Peekable<N>) 
     batch
 }
 
-/// A thread a core, 2 to 8: compiling takes longer than running.
-fn threads() -> usize {
+/// A thread a core, 2 to 8: compiling takes longer than running. The GL backend has one context, which threads wait for only so
+/// long.
+fn threads(info: &wgpu::AdapterInfo) -> usize {
+    if info.backend == wgpu::Backend::Gl {
+        return 1;
+    }
     std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
 }
 

@@ -174,6 +174,6 @@ fn what_is_wrong_is_said_and_nothing_written() {
         assert!(bad(&run(&["--temperature", none]), 2).contains("expected 0 or more"));
     }
     assert!(bad(&run(&["--lengths", "1,2,3"]), 1).contains("3 lengths fit neither"));
-    assert!(bad(&["run", "sample", "-i", &input, "-o", &folder.path("y.safetensors")], 1).contains(".npy for indices"));
+    assert!(bad(&["run", "sample", "-i", &input, "-o", &folder.path("y.safetensors")], 2).contains(".npy for indices"));
     assert_eq!(folder.names(), ["x.npy"]);
 }

@@ -191,7 +191,11 @@ fn check_paths(args: &Args) -> Result<(), Failure> {
     ];
     let tensors = [paths::named("--output", Some(&args.output)), paths::named("--logprobs", args.logprobs.as_ref())];
     paths::check(&inputs, &[tensors[0], tensors[1], paths::named("--plot", args.plot.as_ref())])?;
-    paths::check_tensors(&tensors)
+    paths::check_tensors(&tensors)?;
+    if ends_in(&args.output, "safetensors") {
+        return Err(Failure::usage("--output makes a file that ends in .npy for indices"));
+    }
+    Ok(())
 }
 
 fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
