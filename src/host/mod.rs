@@ -128,8 +128,9 @@ pub fn position(all: &[wgpu::Adapter], wanted: &str) -> Result<usize, HostError>
     if all.is_empty() {
         return Err(HostError::NoAdapter(advice()));
     }
-    let names: Vec<_> = all.iter().enumerate().map(|(i, a)| format!("{i}: {}", a.get_info().name)).collect();
-    Err(HostError::NoAdapter(format!("no adapter matches {wanted:?}; there are {}", names.join(", "))))
+    let line = |a: &wgpu::Adapter| format!("{} ({:?})", a.get_info().name, a.get_info().backend);
+    let names: Vec<_> = all.iter().enumerate().map(|(i, a)| format!("{i}: {}", line(a))).collect();
+    Err(HostError::NoAdapter(format!("no adapter matches {wanted:?}; these are here: {}", names.join(", "))))
 }
 
 /// What to do on this system when there is no adapter.

@@ -98,7 +98,7 @@ fn numbers_out_of_their_domain() {
 #[test]
 fn adapters() {
     let t = Trial::new();
-    t.refused(&["--adapter", "no such adapter"], 1, "no adapter matches \"no such adapter\"; there are 0: ");
+    t.refused(&["--adapter", "no such adapter"], 1, "no adapter matches \"no such adapter\"; these are here: 0: ");
     t.refused(&["--adapter", "99"], 1, "no adapter matches \"99\"");
 
     // A backend that this system cannot have.

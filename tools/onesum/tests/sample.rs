@@ -170,8 +170,8 @@ fn what_is_wrong_is_said_and_nothing_written() {
     assert!(bad(&run(&["--seed", "-1"]), 2).contains("-1"));
     assert!(bad(&run(&["--variant", "sample/stream/f16/baseline/w8/x4"]), 2).contains("element type"));
     assert!(bad(&run(&["--variant", "softmax/stream/f32/baseline/w8/x4"]), 2).contains("no variant"));
-    for none in ["-1", "nan"] {
-        assert!(bad(&run(&["--temperature", none]), 2).contains("expected 0 or more"));
+    for none in ["-1", "nan", "inf"] {
+        assert!(bad(&run(&["--temperature", none]), 2).contains("expected 0 to 7.9228163e28"));
     }
     assert!(bad(&run(&["--lengths", "1,2,3"]), 1).contains("3 lengths fit neither"));
     assert!(bad(&["run", "sample", "-i", &input, "-o", &folder.path("y.safetensors")], 2).contains(".npy for indices"));

@@ -15,7 +15,9 @@ fn info_says_what_runs_where() {
     assert!(good(&["info", "--variants"]).contains("softmax/stream/f32/baseline/w64/x4"));
     let of_first = good(&["info", "--adapter", "0"]);
     assert!(said.starts_with(&of_first) && !of_first.contains("\n1: "), "{of_first}");
-    assert!(bad(&["info", "--adapter", "nonsense"], 1).contains("no adapter matches \"nonsense\"; there are 0: "));
+    assert!(
+        bad(&["info", "--adapter", "nonsense"], 1).contains("no adapter matches \"nonsense\"; these are here: 0: ")
+    );
 }
 
 #[test]

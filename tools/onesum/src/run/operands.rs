@@ -17,7 +17,7 @@ pub fn read(args: &SoftmaxArgs, axis: usize, moved: &[usize], job: &mut Job) -> 
         job.mask = Some(mask(path, axis, moved)?);
     }
     if let Some(text) = &args.temperature {
-        job.temperature = Some(temperature(text, dims)?);
+        job.temperature = Some(temperature(text, dims, f32::INFINITY)?);
     }
     if let Some(path) = &args.alibi {
         job.slopes = Some(per_head(path, dims, "--alibi")?);
@@ -31,12 +31,12 @@ pub fn read(args: &SoftmaxArgs, axis: usize, moved: &[usize], job: &mut Job) -> 
     Ok(())
 }
 
-/// A number, or a file.
-pub(super) fn temperature(text: &str, dims: &[usize]) -> Result<Shared<f32>, Failure> {
+/// A number from 0 to `most`, or a file.
+pub(super) fn temperature(text: &str, dims: &[usize], most: f32) -> Result<Shared<f32>, Failure> {
     match text.parse::<f32>() {
         // The kernels say what they do with it; whoever types it did not mean it.
-        Ok(value) if value.is_nan() || value < 0.0 => {
-            Err(Failure::usage(format!("--temperature {text}: expected 0 or more, or a file")))
+        Ok(value) if !(0.0..=most).contains(&value) => {
+            Err(Failure::usage(format!("--temperature {text}: expected 0 to {most:e}, or a file")))
         }
         Ok(value) => Ok(Shared::one(value, dims)),
         Err(_) => per_row(Path::new(text), dims, "--temperature"),

@@ -189,13 +189,15 @@ fn check_paths(args: &Args) -> Result<(), Failure> {
         paths::named_text("--temperature", args.temperature.as_ref()),
         paths::named_text("--lengths", args.lengths.as_ref()),
     ];
-    let tensors = [paths::named("--output", Some(&args.output)), paths::named("--logprobs", args.logprobs.as_ref())];
-    paths::check(&inputs, &[tensors[0], tensors[1], paths::named("--plot", args.plot.as_ref())])?;
-    paths::check_tensors(&tensors)?;
-    if ends_in(&args.output, "safetensors") {
+    let logprobs = paths::named("--logprobs", args.logprobs.as_ref());
+    let output = paths::named("--output", Some(&args.output));
+    paths::check(&inputs, &[output, logprobs, paths::named("--plot", args.plot.as_ref())])?;
+    // Pipes and devices need no ending.
+    let file = !args.output.exists() || args.output.is_file();
+    if file && !ends_in(&args.output, "npy") {
         return Err(Failure::usage("--output makes a file that ends in .npy for indices"));
     }
-    Ok(())
+    paths::check_tensors(&[logprobs])
 }
 
 fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
@@ -214,7 +216,11 @@ fn prepare(args: &Args) -> Result<(Logits, Draws), Failure> {
         input: dtype(tensor.dtype),
         mask: args.mask.as_deref().map(|path| operands::mask(path, axis, &moved)).transpose()?,
         bits: args.bits.as_deref().map(|path| operands::bits(path, dims, cols)).transpose()?,
-        temperature: args.temperature.as_deref().map(|text| operands::temperature(text, dims)).transpose()?,
+        temperature: args
+            .temperature
+            .as_deref()
+            .map(|text| operands::temperature(text, dims, 2_f32.powi(96)))
+            .transpose()?,
         lengths: args.lengths.as_deref().map(|text| operands::lengths(text, dims)).transpose()?,
         seed: args.seed,
         position: args.position,
