@@ -264,7 +264,8 @@ fn dialects_differ_in_one_directive() {
         let spec = Spec { input: variant.input, output: variant.output, ..Spec::new(Shape::new(1, 4)) };
         let naga = wgsl(&spec, &variant, Dialect::Naga);
         for (naga, browser) in naga.iter().zip(wgsl(&spec, &variant, Dialect::Browser)) {
-            let directives: Vec<_> = browser.lines().take_while(|l| l.starts_with("enable")).collect();
+            let lines = browser.lines().skip_while(|l| l.starts_with("//"));
+            let directives: Vec<_> = lines.take_while(|l| l.starts_with("enable")).collect();
             assert_eq!(directives.contains(&enable.trim_end()), variant.tier != Tier::Baseline, "{variant}");
             assert_eq!(directives.contains(&"enable f16;"), variant.native_f16, "{variant}");
             assert_eq!(browser.matches("enable ").count(), directives.len(), "{variant}: directives come first");

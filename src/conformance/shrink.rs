@@ -29,7 +29,7 @@ pub(super) fn random_name(random: &mut Random, name: &str) -> String {
     let mut draw = |value: &str| {
         let Ok(old) = value.parse::<u32>() else { return value.to_owned() };
         let fresh = match random.below(6) {
-            0 => old.saturating_sub(1) + random.below(3),
+            0 => old.saturating_sub(1).saturating_add(random.below(3)),
             1 => (1 << random.below(13)) - 1 + random.below(3),
             2 => random.below(9),
             3 => 1 + random.below(300),
@@ -130,6 +130,17 @@ mod tests {
             seen.insert(name);
         }
         assert!(seen.len() > 300, "{}", seen.len());
+    }
+
+    /// No capacity at all is a size as well.
+    #[test]
+    fn the_greatest_sizes_have_neighbours() {
+        let name = format!("plan/one/w1:tokens=7,experts=3,k=2,fill=zipf,capacity={}", u32::MAX);
+        let mut random = Random::of("greatest");
+        let sizes: Vec<_> = (0..200)
+            .filter_map(|_| taken_apart(&random_name(&mut random, &name)).1.last()?.1.parse::<u64>().ok())
+            .collect();
+        assert!(sizes.len() == 200 && sizes.iter().all(|&n| n <= MOST), "{sizes:?}");
     }
 
     /// A routing has no more choices than experts; a plan may.
