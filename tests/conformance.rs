@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -24,7 +24,8 @@ fn quick_names() -> impl Iterator<Item = String> {
     filter.cases().map(|case| case.to_string()).collect::<Vec<_>>().into_iter()
 }
 
-/// The quick profile is a part of the standard one, which every adapter runs: see `common::standard_profile`.
+/// The quick profile is a part of the standard one, which every adapter runs (see `common::standard_profile`), and every case of it
+/// is needed.
 #[test]
 fn quick_profile_has_everything() {
     let vocabulary: BTreeSet<String> = KERNELS.iter().flat_map(Kernel::vocabulary).collect();
@@ -33,6 +34,12 @@ fn quick_profile_has_everything() {
     let standard: BTreeSet<_> =
         KERNELS.iter().flat_map(|kernel| kernel.cases(Profile::Standard)).map(|case| case.to_string()).collect();
     assert!(quick_names().all(|name| standard.contains(&name)));
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for term in quick_names().flat_map(|name| terms(&name)) {
+        *times.entry(term).or_default() += 1;
+    }
+    let idle: Vec<_> = quick_names().filter(|name| terms(name).iter().all(|term| times[term] > 1)).collect();
+    assert!(idle.is_empty(), "not needed: {idle:?}");
 }
 
 /// A twin runs as many cases of the quick profile as have every term of the kernels.

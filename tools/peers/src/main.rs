@@ -39,6 +39,9 @@ struct Args {
     /// A handful of shapes, fewer rounds
     #[arg(long)]
     quick: bool,
+    /// The shapes of `onesum bench --preset llm`
+    #[arg(long, conflicts_with = "quick")]
+    llm: bool,
     /// Only work whose name contains this, such as "softmax" or "sample 8x"
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -79,7 +82,11 @@ fn run(args: &Args) -> Result<usize> {
         println!("{}", if info.device_type == wgpu::DeviceType::Cpu { "cpu" } else { "gpu" });
         return Ok(0);
     }
-    let works = if args.quick { work::quick() } else { work::all() };
+    let works = match (args.quick, args.llm) {
+        (true, _) => work::quick(),
+        (_, true) => work::llm()?,
+        _ => work::all(),
+    };
     let wanted = |work: &Work| args.only.as_ref().is_none_or(|only| work.to_string().contains(only));
     let works: Vec<Work> = works.into_iter().filter(wanted).collect();
     if works.is_empty() {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 
 /// That of every draw.
 pub const TEMPERATURE: f32 = 0.7;
@@ -87,6 +88,49 @@ pub fn all() -> Vec<Work> {
     all.extend(of(Kind::Sample, &draws));
     all.extend(routes.map(|(tokens, experts, choices)| Work::route(tokens, experts, choices)));
     all
+}
+
+/// The shapes of the preset `llm` of `onesum bench`, in f32 and without the options of models, which peers do not have: softmax of
+/// rows of attention and of vocabularies, draws from these, and routing by softmax.
+pub fn llm() -> Result<Vec<Work>> {
+    #[derive(Deserialize)]
+    struct File {
+        bench: Vec<Bench>,
+    }
+    #[derive(Deserialize)]
+    struct Bench {
+        name: String,
+        kernel: String,
+        #[serde(default)]
+        presets: Vec<String>,
+        shapes: Vec<String>,
+    }
+    let texts = [
+        include_str!("../../../benches/definitions/softmax.toml"),
+        include_str!("../../../benches/definitions/sample.toml"),
+        include_str!("../../../benches/definitions/router.toml"),
+    ];
+    let mut all = Vec::new();
+    for text in texts {
+        let file: File = toml::from_str(text)?;
+        for bench in file.bench.iter().filter(|bench| bench.presets.iter().any(|preset| preset == "llm")) {
+            for shape in &bench.shapes {
+                let sizes: Option<Vec<u32>> = shape.split('x').map(|size| size.parse().ok()).collect();
+                let work = match (bench.kernel.as_str(), sizes.as_deref()) {
+                    ("softmax", Some(&[rows, cols])) => Work::new(Kind::Softmax, rows, cols),
+                    ("sample", Some(&[rows, cols])) => Work::new(Kind::Sample, rows, cols),
+                    ("route", Some(&[tokens, experts, choices])) => Work::route(tokens, experts, choices),
+                    (kernel, _) => bail!("{}: no peer does {kernel} of {shape}", bench.name),
+                };
+                // Models share shapes.
+                if !all.contains(&work) {
+                    all.push(work);
+                }
+            }
+        }
+    }
+    all.sort_by_key(|work| Kind::ALL.iter().position(|kind| *kind == work.kind));
+    Ok(all)
 }
 
 /// A handful of [`all`].
