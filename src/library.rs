@@ -10,7 +10,8 @@ use crate::shader::{Dialect, Fragment, Header, fragment, link};
 use crate::tuning::{Tunable, Tuning};
 use crate::{BuildError, Caps, copy, expert_choice, gumbel, permute, plan, router, sample, softmax, stats};
 
-/// The kernels of one device. Cheap to clone; clones share what has been built.
+/// The kernels of one device. Cheap to clone; clones share what has been built. Threads build different pipelines side by side; who
+/// wants one that another is building waits for it.
 #[derive(Clone, Debug)]
 pub struct Library {
     shared: Arc<Shared>,
@@ -22,7 +23,8 @@ struct Shared {
     device: wgpu::Device,
     caps: Caps,
     cache: Option<wgpu::PipelineCache>,
-    built: Mutex<HashMap<String, Built>>,
+    /// A lock of its own for each: compiling takes long.
+    built: Mutex<HashMap<String, Arc<Mutex<Option<Built>>>>>,
     #[cfg(feature = "conformance")]
     hook: Option<Arc<Hook>>,
 }
@@ -355,13 +357,15 @@ impl Library {
     /// The pipeline of `program`, compiled if it is asked for the first time.
     pub(crate) fn built(&self, program: &Program) -> Result<Built, BuildError> {
         let program = &program.on(self.caps());
-        let mut built = self.shared.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = built.get(&program.name) {
+        let place = {
+            let mut built = self.shared.built.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(built.entry(program.name.clone()).or_default())
+        };
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*place {
             return Ok(known.clone());
         }
-        let fresh = self.build(program)?;
-        built.insert(program.name.clone(), fresh.clone());
-        Ok(fresh)
+        Ok(place.insert(self.build(program)?).clone())
     }
 
     fn build(&self, program: &Program) -> Result<Built, BuildError> {
@@ -459,5 +463,37 @@ pub(crate) fn ready<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
+    }
+}
+
+#[cfg(all(test, feature = "conformance"))]
+mod tests {
+    use super::*;
+    use crate::copy::Variant;
+
+    /// Threads that ask for the same pipelines in different order get the same ones.
+    #[test]
+    fn threads_share_pipelines() {
+        let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let library = Library::new(&device).unwrap();
+        let programs: Vec<_> = Variant::ALL.map(Variant::program).to_vec();
+        let build = |thread: usize| {
+            let library = library.clone();
+            let mut programs: Vec<_> = programs.iter().enumerate().collect();
+            programs.rotate_left(thread);
+            let mut built: Vec<_> =
+                programs.into_iter().map(|(i, program)| (i, library.built(program).unwrap().pipeline)).collect();
+            built.sort_by_key(|(i, _)| *i);
+            built
+        };
+        let by_thread: Vec<_> = std::thread::scope(|scope| {
+            let build = &build;
+            let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || build(thread))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(library.pipelines(), programs.len());
+        for built in &by_thread {
+            assert!(built.iter().zip(&by_thread[0]).all(|((_, a), (_, b))| Arc::ptr_eq(a, b)));
+        }
     }
 }

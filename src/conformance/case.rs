@@ -289,8 +289,8 @@ impl FromStr for Case {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// Of the standard profile's cases as few as have everything: see [`super::Filter`]. By itself, a kernel's quick profile is
-    /// its standard one.
+    /// Of the standard profile's cases some that have everything, and of which each is needed: see [`super::Kernel::cases`].
+    /// [`cases`], which has softmax's alone, does not choose: it gives the standard profile.
     Quick,
     /// What `cargo test` runs: every variant of f32; other element types on one geometry of each schedule,
     /// of rivals few cases; no options where programs take seconds to compile.

@@ -112,15 +112,10 @@ pub fn run_cases<C: Trial>(gpu: &Gpu, cases: impl Iterator<Item = C>, mut tell: 
 
 /// Lets go of the pipelines built so far, when there are many.
 pub(super) fn forget(gpu: &mut Gpu) {
-    if gpu.library.pipelines() >= PIPELINES {
-        renew(gpu);
-    }
-}
-
-/// Gives it a library of its own, without pipelines.
-pub(super) fn renew(gpu: &mut Gpu) {
     // The capabilities have been accepted before.
-    if let Ok(library) = Library::with_caps(&gpu.device, gpu.library.caps().clone(), None) {
+    if gpu.library.pipelines() >= PIPELINES
+        && let Ok(library) = Library::with_caps(&gpu.device, gpu.library.caps().clone(), None)
+    {
         gpu.library = library;
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::case::{Memory, Profile};
 use super::report::{Failed, Report};
-use super::run::{Outcome, Trial, forget, renew};
+use super::run::{Outcome, Trial, forget};
 use super::shrink::{random_name, shrunk};
 use super::{Failure, data::Random, expert_choice, gumbel, permute, plan, router, sample, stats};
 use crate::host::{Gpu, HostError};
@@ -422,8 +422,6 @@ pub fn run_on(gpus: &[Gpu], filter: &Filter, mut tell: impl FnMut(usize, &str, &
     let (mut done, mut told) = (Vec::new(), false);
     let (send, receive) = mpsc::channel();
     let worker = |mut gpu: Gpu, send: &mpsc::Sender<_>| {
-        // A library builds one pipeline at a time.
-        renew(&mut gpu);
         let ended = || stop.load(Ordering::Relaxed) || over();
         while !ended() {
             let batch = of_one_variant(&mut names.lock().unwrap_or_else(PoisonError::into_inner));

@@ -94,7 +94,8 @@ fn instance() -> wgpu::Instance {
 /// # Errors
 /// When there is none; the message says what to install on this system.
 pub fn adapter(name: Option<&str>) -> Result<wgpu::Adapter, HostError> {
-    let wanted = name.map(str::to_owned).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok());
+    let set = || std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
+    let wanted = name.map(str::to_owned).or_else(set);
     let Some(wanted) = wanted else {
         let options = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::from_env().unwrap_or(wgpu::PowerPreference::HighPerformance),
@@ -120,6 +121,8 @@ pub fn position(all: &[wgpu::Adapter], wanted: &str) -> Result<usize, HostError>
     };
     let found = match wanted.parse::<usize>() {
         Ok(index) => (index < all.len()).then_some(index),
+        // A part of every name, and meant to be none.
+        Err(_) if wanted.is_empty() => None,
         Err(_) => all.iter().position(|a| describe(a).contains(&wanted.to_lowercase())),
     };
     if let Some(index) = found {
