@@ -122,7 +122,7 @@ pub fn position(all: &[wgpu::Adapter], wanted: &str) -> Result<usize, HostError>
     let found = match wanted.parse::<usize>() {
         Ok(index) => (index < all.len()).then_some(index),
         // A part of every name, and meant to be none.
-        Err(_) if wanted.is_empty() => None,
+        Err(_) if wanted.trim().is_empty() => None,
         Err(_) => all.iter().position(|a| describe(a).contains(&wanted.to_lowercase())),
     };
     if let Some(index) = found {

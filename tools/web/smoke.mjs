@@ -80,9 +80,10 @@ async function main() {
 
         // Faults have to be found, and to end nothing else.
         const refuse = (page) => page.route('**/*.wgsl', (route) => route.fulfill({ body: 'fn main() { nonsense(); }' }));
-        const refused = await open({ limit: 3 }, refuse);
+        // More than one case: some of them may want what this device lacks.
+        const refused = await open({ limit: 5 }, refuse);
         const refusals = await click(refused);
-        expect(refusals.executed === 3 && refusals.failures.length === 3, 'shaders that do not compile are not found');
+        expect(refusals.executed > 0 && refusals.failures.length === refusals.executed, 'shaders that do not compile are not found');
         await refused.close();
 
         const other = (page) => page.route('**/index.json', async (route) => {
@@ -92,8 +93,9 @@ async function main() {
             }
             await route.fulfill({ json: index });
         });
-        const changed = await open({ limit: 1 }, other);
-        expect((await click(changed)).failures.length === 1, 'other results than those of the export are not found');
+        const changed = await open({ limit: 5 }, other);
+        const changes = await click(changed);
+        expect(changes.executed > 0 && changes.failures.length === changes.executed, 'other results than those of the export are not found');
         await changed.close();
 
         const page = await open({ filter: patterns.join(' '), limit: values.limit });

@@ -27,9 +27,9 @@ use record::Record;
 
 const HELP: &str = "\
 Examples:
-  onesum conform                                     a thousand cases that have everything, a minute or so
+  onesum conform                                     644 cases that have everything; a minute, longer the first time
   onesum conform softmax/onchip plan                 those whose names begin so
-  onesum conform sample:fill=ties router:options=mask    those with KEY=VALUE, or with both
+  onesum conform sample:fill=special router:options=cap    those with KEY=VALUE, or with both
   onesum conform 'plan/serial/w8:tokens=7,experts=5,k=2,fill=zipf'    one case, by its whole name
   onesum conform --profile random --budget-seconds 600   sizes drawn at random; what fails is made smaller
   onesum conform --adapter 1 --json report.json --junit report.xml --html report.html

@@ -101,6 +101,7 @@ fn adapters() {
     t.refused(&["--adapter", "no such adapter"], 1, "no adapter matches \"no such adapter\"; these are here: 0: ");
     t.refused(&["--adapter", "99"], 1, "no adapter matches \"99\"");
     t.refused(&["--adapter", ""], 1, "no adapter matches \"\"");
+    t.refused(&["--adapter", " "], 1, "no adapter matches \" \"");
 
     // A backend that this system cannot have.
     let backend = if cfg!(windows) { "metal" } else { "dx12" };

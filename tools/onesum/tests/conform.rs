@@ -74,6 +74,12 @@ fn command_lines_without_sense() {
     }
     assert!(bad(&["conform", "--json", "/nowhere/x.json"], 1).contains("/nowhere"));
     assert!(bad(&["conform", "--adapter", "77", "plan"], 1).contains("no adapter matches"));
+    for empty in ["", ":", " "] {
+        assert!(bad(&["conform", "plan", empty, "--list"], 2).contains("is empty"));
+        assert!(bad(&["bench", "softmax", " ", "--list"], 2).contains("is empty"));
+    }
+    // The examples of the help and the documents.
+    good(&["conform", "--list", "sample:fill=special", "router:options=cap", "softmax/onchip"]);
     // Nothing ran, so nothing is known.
     let none = run(&["conform", "--budget-seconds", "0"]);
     assert!(complaint(&none, 1).contains("no case ran: the time was over"));

@@ -58,6 +58,10 @@ fn by_name<'a>(all: &'a [Definition], wish: Wish<'_>) -> Result<Vec<&'a Definiti
     let exact = if wish.preset.is_some() { &pool[..] } else { &all.iter().collect::<Vec<_>>()[..] };
     let mut names: Vec<&str> = Vec::new();
     for filter in filters {
+        // A part of every name.
+        if filter.trim().is_empty() {
+            return Err(Failure::usage(format!("the filter {filter:?} is empty: without any, the preset is run")));
+        }
         let whole = exact.iter().filter(|d| d.name == *filter).map(|d| d.name.as_str());
         let mut found: Vec<_> = whole.collect();
         if found.is_empty() {

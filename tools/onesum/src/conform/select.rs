@@ -11,6 +11,10 @@ use crate::hint::did_you_mean;
 /// The patterns of the command line, each of which selects something.
 pub fn patterns(filters: &[String], profile: Profile) -> Result<Vec<Pattern>, Failure> {
     let pattern = |text: &String| {
+        // It would select everything, which an unset variable is not meant to.
+        if text.trim_matches([' ', ':']).is_empty() {
+            return Err(Failure::usage(format!("the filter {text:?} is empty: without any, all cases are selected")));
+        }
         let pattern: Pattern = text.parse().map_err(|why| Failure::usage(with_hint(why, hint(text))))?;
         if selects(&pattern, profile.cases()) {
             return Ok(pattern);
