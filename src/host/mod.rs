@@ -89,12 +89,12 @@ fn instance() -> wgpu::Instance {
 
 /// The adapter that a wgpu program would take: `name`, or the variable `WGPU_ADAPTER_NAME`, selects by a part of the
 /// name or driver, or by the number in [`adapters`]; `WGPU_BACKEND` limits the backends; `WGPU_POWER_PREF` prefers. A real GPU goes
-/// before one that runs on the CPU.
+/// before one that runs on the CPU. A blank variable is as good as none; a blank `name` is no adapter's.
 ///
 /// # Errors
 /// When there is none; the message says what to install on this system.
 pub fn adapter(name: Option<&str>) -> Result<wgpu::Adapter, HostError> {
-    let set = || std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
+    let set = || std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.trim().is_empty());
     let wanted = name.map(str::to_owned).or_else(set);
     let Some(wanted) = wanted else {
         let options = wgpu::RequestAdapterOptions {
